@@ -103,7 +103,7 @@ def loss_below(page, most):
 
 def test_the_first_sight(page):
     assert "Drag a, b, c" in page.locator(".invitation").inner_text()
-    assert page.locator(".echo math").count() == 1
+    page.wait_for_selector(".echo math")
     assert fact(page, "step") == 0
     # Charts are drawn: some of their pixels are not the ground.
     drawn = page.evaluate(

@@ -23,7 +23,6 @@ export interface Settings {
 export interface Scene {
   type: "scene";
   formula: string;
-  mathml: string;
   variables: string[];
   response: string;
   columns: string[];
@@ -110,7 +109,12 @@ export interface ResultTold {
   html: string;
 }
 
-export type Told = Scene | Frame | Landscape | Work | Answer | Failure | ResultTold;
+export interface Typeset {
+  type: "typeset";
+  mathml: string;
+}
+
+export type Told = Scene | Typeset | Frame | Landscape | Work | Answer | Failure | ResultTold;
 
 export type Asked = { type: string; [name: string]: unknown };
 

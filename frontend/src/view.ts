@@ -236,6 +236,9 @@ class View {
     switch (told.type) {
       case "scene":
         return this.setScene(told, arrays);
+      case "typeset":
+        this.echo.innerHTML = told.mathml;
+        return;
       case "frame":
         return this.setFrame(told, arrays);
       case "landscape":
@@ -261,7 +264,6 @@ class View {
     const another = scene.formula !== this.scene?.formula;
     if (another || document.activeElement !== this.formula) this.formula.value = scene.formula;
     this.scene = scene;
-    this.echo.innerHTML = scene.mathml;
     this.resultBox.hidden = true;
     this.compare.value = scene.compared;
     this.trouble.hidden = true;

@@ -6,7 +6,6 @@ import json
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from sgdfit.derivation.derivation import derive
 from sgdfit.errors import UsageError
 from sgdfit.model.model import Model
 from sgdfit.page.drawing import Trace
@@ -102,6 +101,8 @@ def _call(way: Way, leg: Leg) -> list[str]:
 
 
 def _tex(way: Way) -> tuple[str, str]:
+    from sgdfit.derivation.derivation import derive
+
     return "derivation.tex", derive(way.model).latex()
 
 

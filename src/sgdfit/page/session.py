@@ -30,8 +30,6 @@ from sgdfit.data.readers import open_table
 from sgdfit.data.rows import timed
 from sgdfit.data.table import Table
 from sgdfit.data.times import TimeScales, said_of_columns
-from sgdfit.derivation.derivation import StepAhead, derive
-from sgdfit.document import write_document
 from sgdfit.errors import SgdfitError, UsageError, listed
 from sgdfit.fitting.callbacks import Progress
 from sgdfit.fitting.entry import fit
@@ -344,8 +342,7 @@ class Session:
             self._restore(message.get("state") or {})
         except (SgdfitError, TypeError, AttributeError) as error:
             trouble = error
-        self._tell_scene()
-        self._draw(landscape=True)
+        self._show()
         if trouble is not None:
             said = f"the address asks for what is not here; load the data it is for: {trouble}"
             self._tell_error(message, UsageError(said))
@@ -368,8 +365,7 @@ class Session:
     def _set_formula(self, message: Mapping[str, Any]) -> None:
         kept = {**self.values, **numbers(message.get("values"))}
         self._build(self.table, str(message.get("text", "")), kept, self.locked)
-        self._tell_scene()
-        self._draw(landscape=True)
+        self._show()
 
     def _set_data(self, message: Mapping[str, Any]) -> None:
         kind, formula, start = message.get("kind"), self.formula, self.values
@@ -393,8 +389,7 @@ class Session:
                 self.ranges = kept
                 raise
         self.sample = str(message["name"]) if kind == "sample" else None
-        self._tell_scene()
-        self._draw(landscape=True)
+        self._show()
 
     def _set(self, message: Mapping[str, Any]) -> None:
         """Move a parameter by hand, which pauses the run."""
@@ -429,8 +424,7 @@ class Session:
         if len(locked) >= len(self.values):
             raise UsageError("every parameter would be locked; leave at least one free")
         self._build(self.table, self.formula, self.values, locked)
-        self._tell_scene()
-        self._draw(landscape=True)
+        self._show()
 
     def _set_range(self, message: Mapping[str, Any]) -> None:
         low, high = (number(message.get(side), "the range") for side in ("low", "high"))
@@ -489,8 +483,7 @@ class Session:
         """Go back to the beginning."""
         values = self.initial
         self._build(self.table, self.formula, values, self.locked)
-        self._tell_scene()
-        self._draw(landscape=True)
+        self._show()
 
     def _slice(self, message: Mapping[str, Any]) -> None:
         names = str(message.get("x")), str(message.get("y"))
@@ -560,7 +553,8 @@ class Session:
             low, high = self.ranges[name]
             answer = self.best.estimates[name].value
             if not low + EDGE * (high - low) < answer < high - EDGE * (high - low):
-                least, most = min(value, answer), max(value, answer)
+                ends = self.initial[name], value, answer
+                least, most = min(ends), max(ends)
                 margin = max(ROOM * (most - least), EDGE * (high - low))
                 self.ranges[name] = rounded_range(least - margin, most + margin)
 
@@ -595,6 +589,8 @@ class Session:
 
     def _show_work(self, message: Mapping[str, Any]) -> None:
         """Derive the gradient, and show the numbers of the step that comes next."""
+        from sgdfit.derivation.derivation import StepAhead, derive
+
         run = self._leg()
         plain = self.settings.optimizer == "sgd" and run.batch_size >= self.problem.rows
         plain &= len(self.points.target) == self.problem.rows
@@ -616,6 +612,8 @@ class Session:
 
     def _report(self) -> str:
         """Return the page of `Result.report`, of the fit that this formula has."""
+        from sgdfit.document import write_document
+
         self._find_best()
         if self.best is None:
             raise UsageError("there is no fit to report yet; press Fit for me")
@@ -625,6 +623,12 @@ class Session:
             return path.read_text("utf-8")
 
     # What is told.
+
+    def _show(self) -> None:
+        """Send everything anew; the plots do not wait for the typeset formula."""
+        self._tell_scene()
+        self._draw(landscape=True)
+        self._tell({"type": "typeset", "mathml": formula_mathml(self.model)})
 
     def _tell(self, message: dict[str, Any], arrays: Mapping[str, Array] | None = None) -> None:
         """Send a message; its ``arrays`` say what stands beside it."""
@@ -659,7 +663,6 @@ class Session:
             {
                 "type": "scene",
                 "formula": self.formula,
-                "mathml": formula_mathml(model),
                 "variables": list(model.variables),
                 "response": to_text(model.formula.response),
                 "columns": [to_text(symbol(name)) for name in self.table.names],

@@ -5,9 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sgdfit.derivation.derivation import Paper
-from sgdfit.derivation.notation import relation
-from sgdfit.derivation.pages import mathml
 from sgdfit.errors import enumerated
 from sgdfit.inference.diagnosis import Diagnosis, rate_advice
 from sgdfit.model.model import Model
@@ -22,6 +19,10 @@ def invitation(names: Sequence[str]) -> str:
 
 def formula_mathml(model: Model) -> str:
     """Return the formula as MathML."""
+    from sgdfit.derivation.derivation import Paper
+    from sgdfit.derivation.notation import relation
+    from sgdfit.derivation.pages import mathml
+
     paper = Paper(model)
     shown = relation(paper.target, "=", paper.write(model.formula.expression))
     return mathml(shown)
