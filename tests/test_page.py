@@ -201,6 +201,14 @@ def test_what_is_here_is_shown_whatever_the_address_asks_for(watch, state):
     assert "the address asks for what is not here" in view.wait("error", 0)["text"]
 
 
+def test_rows_that_no_parameters_fit_are_named(watch):
+    view = watch({"t": [0.0, 1.0, 2.0], "y": [1.0, 2.0, 3.0]}, "y = a*log(t) + b")
+    view.ask("hello", "scene")
+    text = view.wait("frame", 0)["verdict"]["text"]
+    assert "not finite" in text
+    assert "row 1" in text
+
+
 def test_moving_a_parameter_without_a_step_leaves_one_leg(watch):
     view = watch()
     for value in range(5):

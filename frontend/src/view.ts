@@ -48,6 +48,7 @@ class View {
   private frame: Frame | null = null;
   private saidAt = 0;
   private writing = 0;
+  private deriving = 0;
   private readonly cleanups: (() => void)[] = [];
 
   private readonly runButton = this.button("Run", "Space", () => this.runOrPause());
@@ -299,7 +300,6 @@ class View {
     this.showOptions(scene);
     this.parameters.setScene(scene.parameters);
     this.charts.setScene(scene, arrays);
-    if (this.workBox.open) this.ask("work");
   }
 
   private showOptions({ options }: Scene): void {
@@ -335,6 +335,11 @@ class View {
     this.rates.setFrame(frame);
     this.charts.setFrame(frame, arrays);
     this.sayAloud(frame);
+    if (this.workBox.open && !frame.running) {
+      // Its numbers are those of the step that comes next.
+      window.clearTimeout(this.deriving);
+      this.deriving = window.setTimeout(() => this.channel.send({ type: "work" }), 200);
+    }
     if (this.host.address && this.scene) {
       window.clearTimeout(this.writing);
       this.writing = window.setTimeout(() => this.scene && writeAddress(this.scene, this.frame), 400);

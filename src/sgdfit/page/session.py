@@ -229,6 +229,7 @@ class Session:
         self.theta = np.array(model.start)
         self.points = drawing.points_of(problem)
         self.best, self.sought, self.running = None, False, False
+        self.unfit = ""  # why there is no fit, wherever parameters are
         free = model.free
         if self.slice is None or not set(self.slice) <= set(free):
             self.slice = (free[0], free[1]) if len(free) > 1 else None
@@ -543,6 +544,8 @@ class Session:
         with contextlib.suppress(SgdfitError):
             found = self._fitted(callback=is_late)
             self.best = found if found.status.ok else None
+            if found.status.name == "domain_error":
+                self.unfit = f"{found.status.cause}; {found.status.cure}"
         self._reach_best()
 
     def _reach_best(self) -> None:
@@ -723,7 +726,7 @@ class Session:
             lines = drawing.curves(model, points, thetas)
             arrays |= zip(("curve", "ahead"), lines, strict=False)
         diagnosis = self._diagnosis(sums, rate)
-        facts["verdict"] = verdict(diagnosis, rate, self.ended)
+        facts["verdict"] = verdict(diagnosis, rate, self.ended, self.unfit)
         facts["zones"] = zones(diagnosis, self.settings)
         arrays |= self._way(self.trace, "")
         if self.rival is not None:

@@ -38,13 +38,14 @@ def as_sentence(note: str) -> str:
     return f"{note[:1].upper()}{note[1:].removesuffix('.')}." if note else ""
 
 
-def verdict(diagnosis: Diagnosis | None, rate: float | None, ended: str) -> dict[str, Any]:
+def verdict(
+    diagnosis: Diagnosis | None, rate: float | None, ended: str, unfit: str = ""
+) -> dict[str, Any]:
     """Say how the descent goes here, with the number that proves it."""
     if diagnosis is None:
-        text = (
-            "The loss or its slope is not finite here: drag a parameter elsewhere, or press Back."
-        )
-        return {"level": "bad", "text": text}
+        cure = unfit or "drag a parameter elsewhere, or press Back"
+        text = f"the loss or its slope is not finite here: {cure}"
+        return {"level": "bad", "text": as_sentence(text)}
     if ended == "halted":
         text = f"Diverged: {rate_advice(diagnosis)}."
         return {"level": "bad", "text": text, "offer": diagnosis.fastest_rate}
