@@ -56,7 +56,7 @@ export class Parameters {
       }
       // Descent goes against the slope.
       const arrow = slope > 0 ? "←" : slope < 0 ? "→" : "·";
-      row.slope.textContent = `${arrow} ∂L/∂${name} = ${short(slope, 3)}`;
+      row.slope.textContent = `${arrow} ${name.length > 6 ? "slope" : `∂L/∂${name} =`} ${short(slope, 3)}`;
       row.slope.style.setProperty("--share", String(Math.abs(slope) / steepest));
       row.slope.dataset.side = slope > 0 ? "left" : "right";
     }
@@ -130,13 +130,11 @@ export class Parameters {
     return make(
       "div",
       { class: "parameter", style: `--colour: var(--parameter-${colour % 8})` },
-      make("span", { class: "name" }, name),
+      make("div", { class: "head" }, make("span", { class: "name" }, name), row.slope, make("label", { class: "lock" }, row.lock, "lock")),
       row.box,
       row.slider,
       row.low,
       row.high,
-      make("label", { class: "lock" }, row.lock, "lock"),
-      row.slope,
     );
   }
 }
