@@ -223,6 +223,7 @@ def test_moving_a_parameter_without_a_step_leaves_one_leg(watch):
         ({"type": "formula", "text": "y = " + "a+" * 3000 + "x"}, "characters"),
         ({"type": "formula", "text": "z = a*x"}, "no column"),
         ({"type": "set", "name": "a", "value": "nan"}, "a finite number is needed"),
+        ({"type": "set", "name": "a", "value": 1e308}, "at most"),
         ({"type": "set", "name": "q", "value": 1}, "no parameter"),
         ({"type": "options", "optimizer": "sgd(momentum=2"}, "optimizer"),
         ({"type": "options", "rate": -1}, "-1"),

@@ -62,6 +62,7 @@ LONGEST_FORMULA = 2_000
 # Points of the loss curve and of the path that are drawn.
 MOST_DRAWN = 2_000
 MOST_SPEED = 10_000
+LARGEST = 1e150  # of numbers by hand: squares of theirs are finite
 # Of no more rows is the answer looked for before anyone asks.
 MOST_FITTED, LONGEST_SEARCH = 200_000, 2.0  # rows, seconds
 # Beside start and answer sliders have this share of their distance; so near an end they grow.
@@ -817,15 +818,21 @@ def number(value: Any, what: str) -> float:
         found = float(value)
     except (TypeError, ValueError):
         found = math.nan
-    if not math.isfinite(found):
-        raise UsageError(f"{what} is {reprlib.repr(value)}; a finite number is needed")
+    if not abs(found) <= LARGEST:
+        raise UsageError(
+            f"{what} is {reprlib.repr(value)}; a finite number is needed, of at most {LARGEST:g}"
+        )
     return found
 
 
 def numbers(values: Any) -> dict[str, float]:
     """Return the finite numbers of a message by name."""
     known = values if isinstance(values, Mapping) else {}
-    return {str(n): float(v) for n, v in known.items() if isinstance(v, int | float)}
+    return {
+        str(n): float(v)
+        for n, v in known.items()
+        if isinstance(v, int | float) and abs(v) <= LARGEST
+    }
 
 
 def finite(value: float) -> float | None:
