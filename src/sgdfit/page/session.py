@@ -40,20 +40,18 @@ from sgdfit.fitting.weights import Weighting
 from sgdfit.formula.formula import symbol, to_text
 from sgdfit.inference.diagnosis import Diagnosis
 from sgdfit.kernel.summation import Sums
-from sgdfit.model.model import Model, build
-from sgdfit.optimizers import OPTIMIZERS
+from sgdfit.model.model import build
 from sgdfit.page import drawing
-from sgdfit.page.legs import Leg, Settings, Way, exported
+from sgdfit.page.legs import Leg, Way, exported
 from sgdfit.page.samples import FIRST, SAMPLES
 from sgdfit.page.uploads import uploaded
-from sgdfit.page.words import formula_mathml, invitation, report_html, verdict, zones
+from sgdfit.page.view import ROOM, Emit, View, finite, rounded_range, usual_range
+from sgdfit.page.words import invitation, report_html, verdict, zones
 from sgdfit.result.result import Result
 
 Array = np.ndarray[Any, Any]
-Emit = Callable[[dict[str, Any], Sequence[Array]], None]
 
 FRAMES_A_SECOND = 30
-MENU = ("sgd", "sgd(momentum=0.9)", *(n for n in OPTIMIZERS if n not in ("sgd", "averaged")))
 # A run is watched until it is paused: more steps than anyone waits for.
 ENDLESS = 10**9
 # Steps that Back remembers.
@@ -65,8 +63,8 @@ MOST_SPEED = 10_000
 LARGEST = 1e150  # of numbers by hand: squares of theirs are finite
 # Of no more rows is the answer looked for before anyone asks.
 MOST_FITTED, LONGEST_SEARCH = 200_000, 2.0  # rows, seconds
-# Beside start and answer sliders have this share of their distance; so near an end they grow.
-ROOM, EDGE = 0.4, 0.05
+# So near an end, of its own width, sliders grow.
+EDGE = 0.05
 
 
 class Moment(NamedTuple):
@@ -77,7 +75,7 @@ class Moment(NamedTuple):
     legs: tuple[Leg, ...]
 
 
-class Session:
+class Session(View):
     """A formula over data, parameters that are dragged or stepped, and what is drawn of them.
 
     Parameters
@@ -90,17 +88,12 @@ class Session:
     """
 
     def __init__(self, emit: Emit, data: object = None, formula: str | None = None) -> None:
-        self.emit, self.settings = emit, Settings()
+        super().__init__(emit)
         self.legs: list[Leg] = []
         self.history: deque[Moment] = deque(maxlen=REMEMBERED)
         self.run: DescentRun | None = None
         self.running, self.step = False, 0
-        self.locked: set[str] = set()
-        self.slice: tuple[str, str] | None = None
-        self.compared: tuple[str, Any] | None = None  # what the descent beside it changes
         self.rival: DescentRun | None = None
-        self.ranges: dict[str, tuple[float, float]] = {}
-        self.best: Result | None = None
         self.wanted = threading.Condition()
         self.queue: deque[dict[str, Any]] = deque()
         self.closed = False
@@ -228,6 +221,8 @@ class Session:
         self.table, self.problem, self.formula = table, problem, formula
         self.locked = set(fixed)
         self.theta = np.array(model.start)
+        self.columns = [to_text(symbol(name)) for name in table.names]
+        self.units, self.invitation = said_of_columns(table.scales), invitation(model.free)
         self.points = drawing.points_of(problem)
         self.best, self.sought, self.running = None, False, False
         self.unfit = ""  # why there is no fit, wherever parameters are
@@ -245,16 +240,6 @@ class Session:
         self.ranges = {name: usual_range(value) for name, value in self.values.items()} | {
             name: extent for name, extent in self.ranges.items() if name in self.values
         }
-
-    @property
-    def model(self) -> Model:
-        """The formula over the data; parameters that are locked are fixed."""
-        return self.problem.model
-
-    @property
-    def values(self) -> dict[str, float]:
-        """All parameters as they are."""
-        return self.model.values(self.theta.tolist())
 
     # The descent.
 
@@ -488,10 +473,7 @@ class Session:
         self._show()
 
     def _slice(self, message: Mapping[str, Any]) -> None:
-        names = str(message.get("x")), str(message.get("y"))
-        if len({*names} & {*self.model.free}) != 2:
-            raise UsageError(f"the contours are over two free parameters, not {', '.join(names)}")
-        self.slice = names
+        self._take_slice(message)
         self._draw(landscape=True)
 
     def _fit(self, _: Mapping[str, Any]) -> None:
@@ -632,16 +614,7 @@ class Session:
         """Send everything anew; the plots do not wait for the typeset formula."""
         self._tell_scene()
         self._draw(landscape=True)
-        self._tell({"type": "typeset", "mathml": formula_mathml(self.model)})
-
-    def _tell(self, message: dict[str, Any], arrays: Mapping[str, Array] | None = None) -> None:
-        """Send a message; its ``arrays`` say what stands beside it."""
-        held = [np.ascontiguousarray(values) for values in (arrays or {}).values()]
-        named = [
-            [name, str(values.dtype), int(values.size)]
-            for name, values in zip(arrays or {}, held, strict=True)
-        ]
-        self.emit({**message, "arrays": named}, held)
+        self._tell_typeset()
 
     def _tell_error(self, message: Mapping[str, Any], error: Exception) -> None:
         place = getattr(error, "position", None)
@@ -649,48 +622,12 @@ class Session:
         self._tell(told if place is None else {**told, "caret": place})
 
     def _tell_scene(self) -> None:
-        """Say what is fitted, and send the points."""
         self._find_best()  # which the sliders reach
-        model, points = self.model, self.points
-        parameters = [
-            {
-                "name": name,
-                "value": value,
-                "low": self.ranges[name][0],
-                "high": self.ranges[name][1],
-                "locked": name in self.locked,
-                "colour": k,
-            }
-            for k, (name, value) in enumerate(self.values.items())
-        ]
-        self._tell(
-            {
-                "type": "scene",
-                "formula": self.formula,
-                "variables": list(model.variables),
-                "response": to_text(model.formula.response),
-                "columns": [to_text(symbol(name)) for name in self.table.names],
-                "units": "; ".join(said_of_columns(self.table.scales)),
-                "compared": ":".join(map(str, self.compared or ())),
-                "parameters": parameters,
-                "options": self.settings._asdict(),
-                "optimizers": list(MENU),
-                "sample": self.sample,
-                "samples": {name: sample.title for name, sample in SAMPLES.items()},
-                "rows": self.problem.rows,
-                "drawn": len(points.target),
-                "dropped": self.problem.dropped,
-                "label": self.problem.label,
-                "slice": list(self.slice or ()),
-                "invitation": invitation(self.model.free),
-            },
-            {"y": points.target} | ({} if points.axis is None else {"x": points.axis})
-            | ({} if points.grid is None else {"grid": points.grid}),
-        )  # fmt: skip
+        super()._tell_scene()
 
     def _draw(self, *, landscape: bool = False) -> None:
         """Send where the descent stands."""
-        model, points, problem = self.model, self.points, self.problem
+        model, problem = self.model, self.problem
         self.drawn_at = time.perf_counter()
         sums = problem.data.sums(problem.kernel, self.theta)
         loss, gradient = sums.loss / sums.weight, sums.gradient / sums.weight
@@ -708,7 +645,6 @@ class Session:
             "undo": len(self.history),
             "options": self.settings._asdict(),
         }
-        arrays: dict[str, Array] = {}
         thetas = [self.theta]
         rate = None
         if not self.running and self.ended != "halted":
@@ -721,15 +657,10 @@ class Session:
         facts["rate"] = rate
         if len(thetas) > 1:
             facts["next"] = dict(zip(model.free, map(finite, thetas[1]), strict=True))
-        fitted = drawing.predictions(model, points, thetas[:1])[0]
-        arrays["fitted"] = fitted.astype(np.float32)
-        if points.grid is not None:
-            lines = drawing.curves(model, points, thetas)
-            arrays |= zip(("curve", "ahead"), lines, strict=False)
         diagnosis = self._diagnosis(sums, rate)
         facts["verdict"] = verdict(diagnosis, rate, self.ended, self.unfit)
         facts["zones"] = zones(diagnosis, self.settings)
-        arrays |= self._way(self.trace, "")
+        arrays = self._lines(thetas) | self._way(self.trace, "")
         if self.rival is not None:
             arrays |= self._way(self.rival_trace, "rival_")
             facts["rival"] = {
@@ -739,18 +670,8 @@ class Session:
             }
         self._tell(facts, arrays)
         if landscape and self.slice is not None:
+            self._find_best()
             self._draw_landscape()
-
-    def _way(self, trace: drawing.Trace, prefix: str) -> dict[str, Array]:
-        """Return the loss by steps, and the way of the two parameters of the contours."""
-        way = {
-            f"{prefix}steps": np.array(trace.steps, dtype=np.float64),
-            f"{prefix}losses": np.array(trace.losses, dtype=np.float64),
-        }
-        for axis, name in zip("xy", self.slice or (), strict=False):
-            place = self.model.free.index(name)
-            way[f"{prefix}path_{axis}"] = np.array([theta[place] for theta in trace.thetas])
-        return way
 
     def _diagnosis(self, sums: Sums, rate: float | None) -> Diagnosis | None:
         """Return what the curvature here says of the learning rate."""
@@ -759,35 +680,6 @@ class Session:
             return None
         problem = self.problem._replace(options=options)
         return diagnose_at(problem, options.batch_rows(problem.rows), sums, rate)
-
-    def _draw_landscape(self) -> None:
-        """Send the contours of the loss, and where its minimum lies."""
-        assert self.slice is not None  # the caller has looked
-        self._find_best()
-        x, y = self.slice
-        made = drawing.landscape(
-            self.problem, self.theta, self.slice, (*self.ranges[x], *self.ranges[y])
-        )
-        free, others = self.model.free, []
-        values = dict(zip(free, self.theta.tolist(), strict=True))
-        others = [f"{name} = {values[name]:.4g}" for name in free if name not in self.slice]
-        facts = {
-            "type": "landscape",
-            "x": x,
-            "y": y,
-            "view": list(made.view),
-            "levels": made.levels,
-            "starts": made.starts,
-            "of": made.of,
-            "held": f"at {', '.join(others)}" if others else "",
-        }
-        arrays = {"lines": made.lines.ravel()}
-        if self.best is not None:
-            facts["star"] = [self.best.estimates[name].value for name in self.slice]
-            around = drawing.ellipse(self.best, self.slice)
-            if around is not None:
-                arrays["ellipse"] = around.ravel()
-        self._tell(facts, arrays)
 
 
 def first_formula(names: Sequence[str]) -> str:
@@ -798,18 +690,6 @@ def first_formula(names: Sequence[str]) -> str:
         )
     x, y = (to_text(symbol(name)) for name in (names[0], names[-1]))
     return f"{y} = a*{x} + b"
-
-
-def usual_range(value: float) -> tuple[float, float]:
-    """Return the range of a slider about a value: round numbers, some three times as wide."""
-    size = 10.0 ** math.ceil(math.log10(max(abs(value), 0.3)))
-    return value - size, value + size
-
-
-def rounded_range(low: float, high: float) -> tuple[float, float]:
-    """Return a range of two digits around a wider one."""
-    unit = 10.0 ** (math.floor(math.log10(high - low)) - 1)
-    return math.floor(low / unit) * unit, math.ceil(high / unit) * unit
 
 
 def number(value: Any, what: str) -> float:
@@ -833,8 +713,3 @@ def numbers(values: Any) -> dict[str, float]:
         for n, v in known.items()
         if isinstance(v, int | float) and abs(v) <= LARGEST
     }
-
-
-def finite(value: float) -> float | None:
-    """Return a number as JSON has it."""
-    return float(value) if math.isfinite(value) else None

@@ -1,0 +1,190 @@
+"""What a live view shows, whoever leads the descent: points, curves, the way so far, contours."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from sgdfit.errors import UsageError
+from sgdfit.fitting.problem import Problem
+from sgdfit.fitting.robust import scale_at, scaled
+from sgdfit.formula.formula import to_text
+from sgdfit.model.model import Model
+from sgdfit.optimizers import OPTIMIZERS
+from sgdfit.page import drawing
+from sgdfit.page.legs import Settings
+from sgdfit.page.samples import SAMPLES
+from sgdfit.page.words import formula_mathml
+from sgdfit.result.result import Result
+
+Array = np.ndarray[Any, Any]
+Emit = Callable[[dict[str, Any], Sequence[Array]], None]
+
+MENU = ("sgd", "sgd(momentum=0.9)", *(n for n in OPTIMIZERS if n not in ("sgd", "averaged")))
+# Beside start and answer sliders, and contours beside the path, have this share of their distance.
+ROOM = 0.4
+
+
+class View:
+    """A model over data, where the parameters stand and how they came there, told to a view."""
+
+    problem: Problem
+    points: drawing.Points
+    theta: Array  # float64[p]
+    trace: drawing.Trace
+    formula: str
+    columns: Sequence[str]  # of the data
+    units: Sequence[str]  # in what times are counted
+    invitation: str
+
+    def __init__(self, emit: Emit) -> None:
+        self.emit, self.settings = emit, Settings()
+        self.sample: str | None = None
+        self.compared: tuple[str, Any] | None = None  # what a descent beside it changes
+        self.locked: set[str] = set()
+        self.slice: tuple[str, str] | None = None
+        self.ranges: dict[str, tuple[float, float]] = {}
+        self.best: Result | None = None
+
+    @property
+    def model(self) -> Model:
+        """The formula over the data; parameters that are locked are fixed."""
+        return self.problem.model
+
+    @property
+    def values(self) -> dict[str, float]:
+        """All parameters as they are."""
+        return self.model.values(self.theta.tolist())
+
+    def _tell(self, message: dict[str, Any], arrays: Mapping[str, Array] | None = None) -> None:
+        """Send a message; its ``arrays`` say what stands beside it."""
+        held = [np.ascontiguousarray(values) for values in (arrays or {}).values()]
+        named = [
+            [name, str(values.dtype), int(values.size)]
+            for name, values in zip(arrays or {}, held, strict=True)
+        ]
+        self.emit({**message, "arrays": named}, held)
+
+    def _tell_scene(self) -> None:
+        """Say what is fitted, and send the points."""
+        model, points = self.model, self.points
+        parameters = [
+            {
+                "name": name,
+                "value": value,
+                "low": self.ranges[name][0],
+                "high": self.ranges[name][1],
+                "locked": name in self.locked,
+                "colour": k,
+            }
+            for k, (name, value) in enumerate(self.values.items())
+        ]
+        self._tell(
+            {
+                "type": "scene",
+                "formula": self.formula,
+                "variables": list(model.variables),
+                "response": to_text(model.formula.response),
+                "columns": list(self.columns),
+                "units": "; ".join(self.units),
+                "compared": ":".join(map(str, self.compared or ())),
+                "parameters": parameters,
+                "options": self.settings._asdict(),
+                "optimizers": list(MENU),
+                "sample": self.sample,
+                "samples": {name: sample.title for name, sample in SAMPLES.items()},
+                "rows": self.problem.rows,
+                "drawn": len(points.target),
+                "dropped": self.problem.dropped,
+                "label": self.problem.label,
+                "slice": list(self.slice or ()),
+                "invitation": self.invitation,
+            },
+            {"y": points.target} | ({} if points.axis is None else {"x": points.axis})
+            | ({} if points.grid is None else {"grid": points.grid}),
+        )  # fmt: skip
+
+    def _tell_typeset(self) -> None:
+        self._tell({"type": "typeset", "mathml": formula_mathml(self.model)})
+
+    def _lines(self, thetas: Sequence[Array]) -> dict[str, Array]:
+        """Return the prediction where the parameters are, and where the next step leads."""
+        model, points = self.model, self.points
+        fitted = drawing.predictions(model, points, thetas[:1])[0]
+        arrays = {"fitted": fitted.astype(np.float32)}
+        if points.grid is not None:
+            curves = drawing.curves(model, points, thetas)
+            arrays |= zip(("curve", "ahead"), curves, strict=False)
+        return arrays
+
+    def _way(self, trace: drawing.Trace, prefix: str) -> dict[str, Array]:
+        """Return the loss by steps, and the way of the two parameters of the contours."""
+        way = {
+            f"{prefix}steps": np.array(trace.steps, dtype=np.float64),
+            f"{prefix}losses": np.array(trace.losses, dtype=np.float64),
+        }
+        for axis, name in zip("xy", self.slice or (), strict=False):
+            place = self.model.free.index(name)
+            way[f"{prefix}path_{axis}"] = np.array([theta[place] for theta in trace.thetas])
+        return way
+
+    def _take_slice(self, message: Mapping[str, Any]) -> None:
+        """Look at the loss over two other parameters."""
+        names = str(message.get("x")), str(message.get("y"))
+        if len({*names} & {*self.model.free}) != 2:
+            raise UsageError(f"the contours are over two free parameters, not {', '.join(names)}")
+        self.slice = names
+
+    def _scaled_problem(self) -> Problem:
+        """Return the problem; of a robust loss with the scale of its residuals here."""
+        if not self.model.loss.is_relative:
+            return self.problem
+        return scaled(self.problem, scale_at(self.problem, self.theta))
+
+    def _draw_landscape(self) -> None:
+        """Send the contours of the loss, and where its minimum lies, if that is known."""
+        assert self.slice is not None  # the caller has looked
+        x, y = self.slice
+        made = drawing.landscape(
+            self._scaled_problem(), self.theta, self.slice, (*self.ranges[x], *self.ranges[y])
+        )
+        free = self.model.free
+        values = dict(zip(free, self.theta.tolist(), strict=True))
+        others = [f"{name} = {values[name]:.4g}" for name in free if name not in self.slice]
+        facts = {
+            "type": "landscape",
+            "x": x,
+            "y": y,
+            "view": list(made.view),
+            "levels": made.levels,
+            "starts": made.starts,
+            "of": made.of,
+            "held": f"at {', '.join(others)}" if others else "",
+        }
+        arrays = {"lines": made.lines.ravel()}
+        if self.best is not None:
+            facts["star"] = [self.best.estimates[name].value for name in self.slice]
+            around = drawing.ellipse(self.best, self.slice)
+            if around is not None:
+                arrays["ellipse"] = around.ravel()
+        self._tell(facts, arrays)
+
+
+def usual_range(value: float) -> tuple[float, float]:
+    """Return the range of a slider about a value: round numbers, some three times as wide."""
+    size = 10.0 ** math.ceil(math.log10(max(abs(value), 0.3)))
+    return value - size, value + size
+
+
+def rounded_range(low: float, high: float) -> tuple[float, float]:
+    """Return a range of two digits around a wider one."""
+    unit = 10.0 ** (math.floor(math.log10(high - low)) - 1)
+    return math.floor(low / unit) * unit, math.ceil(high / unit) * unit
+
+
+def finite(value: float) -> float | None:
+    """Return a number as JSON has it."""
+    return float(value) if math.isfinite(value) else None
