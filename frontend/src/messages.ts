@@ -114,7 +114,13 @@ export interface Typeset {
   mathml: string;
 }
 
-export type Told = Scene | Typeset | Frame | Landscape | Work | Answer | Failure | ResultTold;
+/** That a run is watched, which nothing here steers. */
+export interface Watching {
+  type: "watch";
+  text: string;
+}
+
+export type Told = Scene | Typeset | Frame | Landscape | Work | Answer | Failure | ResultTold | Watching;
 
 export type Asked = { type: string; [name: string]: unknown };
 

@@ -49,6 +49,7 @@ class View {
   private saidAt = 0;
   private writing = 0;
   private deriving = 0;
+  private watching = false;
   private readonly cleanups: (() => void)[] = [];
 
   private readonly runButton = this.button("Run", "Space", () => this.runOrPause());
@@ -117,7 +118,7 @@ class View {
   private latex = "";
   private readonly workBox = make(
     "details",
-    { toggle: () => this.workBox.open && this.ask("work") },
+    { class: "steers", toggle: () => this.workBox.open && this.ask("work") },
     make("summary", {}, "Show the work"),
     make(
       "p",
@@ -189,6 +190,7 @@ class View {
   }
 
   private ask(type: string, rest: Record<string, unknown> = {}): void {
+    if (this.watching && type !== "slice") return;
     if (type !== "export") this.trouble.hidden = true;
     this.channel.send({ type, ...rest });
   }
@@ -217,6 +219,7 @@ class View {
   }
 
   private press(event: KeyboardEvent): void {
+    if (this.watching) return;
     const target = event.target as HTMLElement;
     const typing = /^(INPUT|TEXTAREA|SELECT)$/.test(target.tagName) && (target as HTMLInputElement).type !== "range";
     if (typing || event.ctrlKey || event.metaKey || event.altKey || event.repeat || event.defaultPrevented) return;
@@ -242,8 +245,15 @@ class View {
         return;
       case "frame":
         return this.setFrame(told, arrays);
+      case "watch":
+        this.watching = true;
+        this.element.classList.add("watching");
+        this.invitation.textContent = told.text;
+        return;
       case "landscape":
         this.held.textContent = told.held;
+        this.sliceX.value = told.x;
+        this.sliceY.value = told.y;
         return this.charts.setLandscape(told, arrays);
       case "work":
         this.latex = told.latex;
@@ -253,6 +263,7 @@ class View {
         this.result.innerHTML = told.html;
         this.resultBox.hidden = false;
         this.resultBox.open = true;
+        if (this.watching) this.leave();
         return;
       case "answer":
         return this.take(told);
@@ -293,12 +304,13 @@ class View {
     this.held.textContent = scene.slice.length ? "" : "Contours take two parameters that are free.";
     this.dataKey.replaceChildren(
       ...(arrays.grid
-        ? ["● data", "━ the curve", "╍ after the next step", "│ residual"]
+        ? ["● data", "━ the curve", ...(this.watching ? [] : ["╍ after the next step"]), "│ residual"]
         : ["● prediction over what was observed", "━ where the two are equal"]
       ).map((one) => make("span", {}, one)),
     );
     this.showOptions(scene);
     this.parameters.setScene(scene.parameters);
+    if (this.watching) this.element.querySelectorAll("input").forEach((box) => (box.readOnly = true));
     this.charts.setScene(scene, arrays);
   }
 
@@ -318,11 +330,11 @@ class View {
     this.runButton.classList.toggle("on", frame.running);
     this.backButton.disabled = !frame.undo;
     this.facts.replaceChildren(
-      ...([
+      ...[
         ["step", frame.step.toLocaleString("en")],
         ["loss", short(frame.loss, 5)],
-        ["|∇L|", short(frame.gradient_norm, 3)],
-      ] as const).flatMap(([name, value]) => [make("span", { class: "fact" }, `${name} `, make("b", {}, value))]),
+        ...(this.watching ? [] : [["|∇L|", short(frame.gradient_norm, 3)]]),
+      ].flatMap(([name, value]) => [make("span", { class: "fact" }, `${name} `, make("b", {}, value ?? ""))]),
     );
     const steps = ({ optimizer, batch }: { optimizer: string; batch: number | null }): string =>
       `${optimizer}, ${batch === null ? "all rows" : `the loss of each batch of ${batch}`}`;
@@ -340,11 +352,11 @@ class View {
       window.clearTimeout(this.deriving);
       this.deriving = window.setTimeout(() => this.channel.send({ type: "work" }), 200);
     }
-    if (this.host.address && this.scene) {
+    if (this.host.address && this.scene && !this.watching) {
       window.clearTimeout(this.writing);
       this.writing = window.setTimeout(() => this.scene && writeAddress(this.scene, this.frame), 400);
     }
-    if (frame.step > 0) this.invitation.hidden = true;
+    if (frame.step > 0 && !this.watching) this.invitation.hidden = true;
   }
 
   private showVerdict({ verdict }: Frame): void {
@@ -374,6 +386,13 @@ class View {
     this.trouble.hidden = false;
     this.trouble.textContent = failure.text;
     this.parameters.restore();
+    if (failure.where === "run") this.leave();
+  }
+
+  /** The run that is watched has ended, and with it what it can be asked. */
+  private leave(): void {
+    this.channel.close();
+    this.sliceX.disabled = this.sliceY.disabled = true;
   }
 
   private take({ name, text }: Answer): void {
@@ -415,6 +434,7 @@ class View {
   }
 
   private async upload(file: File): Promise<void> {
+    if (this.watching) return;
     if (file.size > MOST_BYTES) {
       return this.fail({ type: "error", where: "data", text: `${file.name} has ${file.size} bytes, of at most ${MOST_BYTES}` });
     }
@@ -425,6 +445,8 @@ class View {
   private laidOut(): HTMLElement {
     const field = (name: string, ...inside: HTMLElement[]): HTMLElement =>
       make("label", { class: "field" }, make("span", {}, name), ...inside);
+    const steering = (name: string, ...inside: HTMLElement[]): HTMLElement =>
+      make("label", { class: "field steers" }, make("span", {}, name), ...inside);
     const exports = ["python", "notebook", "tex", "csv", "report"].map((kind) =>
       make("button", { type: "button", click: () => this.ask("export", { kind }) }, { python: "Python", notebook: "Notebook", tex: "TeX", csv: "Trace (CSV)", report: "Report" }[kind] ?? kind),
     );
@@ -446,7 +468,7 @@ class View {
         {},
         make(
           "div",
-          { class: "buttons", role: "toolbar", "aria-label": "the descent" },
+          { class: "buttons steers", role: "toolbar", "aria-label": "the descent" },
           this.button("Step", "S", () => this.ask("step")),
           this.runButton,
           this.backButton,
@@ -462,11 +484,11 @@ class View {
       make(
         "section",
         { class: "left-side", "aria-label": "data, formula and parameters" },
-        field("data", this.sample),
+        steering("data", this.sample),
         this.about,
         make(
           "details",
-          { class: "own" },
+          { class: "own steers" },
           make("summary", {}, "use your own"),
           this.file,
           this.paste,
@@ -477,11 +499,11 @@ class View {
         this.echo,
         this.invitation,
         this.parameters.element,
-        this.rates.element,
-        field("optimizer", this.optimizer),
-        field("batch size", this.batch),
-        field("seed", this.seed),
-        field("beside it", this.compare),
+        make("div", { class: "steers" }, this.rates.element),
+        steering("optimizer", this.optimizer),
+        steering("batch size", this.batch),
+        steering("seed", this.seed),
+        steering("beside it", this.compare),
       ),
       make("section", { class: "centre", "aria-label": "data and residuals" }, this.places.data, this.dataKey, this.places.left),
       make(
@@ -499,7 +521,7 @@ class View {
         { class: "below", "aria-label": "the work" },
         this.resultBox,
         this.workBox,
-        make("div", { class: "line" }, make("span", {}, "take along:"), ...exports, picture),
+        make("div", { class: "line" }, make("span", {}, "take along:"), make("span", { class: "line steers" }, ...exports), picture),
       ),
     );
     whole.addEventListener("dragover", (event) => event.preventDefault());

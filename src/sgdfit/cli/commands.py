@@ -29,6 +29,7 @@ from sgdfit.cli.terminal import (
     print_text,
     printed_rows,
     progress_bar,
+    progress_text,
     ready_streams,
     say,
     say_error,
@@ -41,6 +42,7 @@ from sgdfit.errors import FormulaError, SgdfitError, UsageError, did_you_mean, r
 
 if TYPE_CHECKING:
     from sgdfit.data.table import Table
+    from sgdfit.page.watch import Watch
 
 EXAMPLES = {
     "fit": """
@@ -260,6 +262,7 @@ def fit(
     trace: str | None,
     plot: str | None,
     report: str | None,
+    watch: bool,
     derive: list[str] | None,
     **options: Any,
 ) -> int:
@@ -283,6 +286,7 @@ def fit(
             "--trace": trace,
             "--plot": plot,
             "--report": report,
+            "--watch": watch,
         }
         single |= {"--derive": bool(derive)}
         single |= {f"--{name}": options[name] for name in ("checkpoint", "resume", "bootstrap")}
@@ -317,7 +321,9 @@ def fit(
         from sgdfit.cli.follow import follow_options, follow_rows
 
         refused = {name: reading.pop(name) for name in ("rename", "sheet", "encoding")}
-        options = follow_options(data, {**options, **refused, "where": where, "plot": plot})
+        options = follow_options(
+            data, {**options, **refused, "where": where, "plot": plot, "watch": watch}
+        )
         options |= {"forgetting": forgetting}
         return follow_rows(formula, options, every, output, reading)
     for flag, given in (("--every", every), ("--forgetting", forgetting)):
@@ -326,27 +332,41 @@ def fit(
     looks = steps_between(options["batch_size"], options["steps"], options["epochs"])
     from sgdfit.fitting.entry import fit
 
-    with (
-        progress_bar(not quiet) as listener,
-        show_warnings(listener.tell, not quiet),
-        stop_on_signal(listener.tell) as state,
-    ):
-        table = _open(
-            data,
-            reading,
-            where,
-            options["missing"],
-            writes=(save, trace, None if plot == "-" else plot, report),
-        )
-        result = fit(
-            formula,
-            listener.with_progress(table),
-            **options,
-            tell=None if quiet else listener.tell,
-            callback=check_signals(state, listener.callback),
-            callback_every=looks,
-        )
-    return state.status(output.deliver(result, table))
+    with _watched(formula) if watch else contextlib.nullcontext() as views:
+        with (
+            progress_bar(not quiet) as listener,
+            show_warnings(listener.tell, not quiet),
+            stop_on_signal(listener.tell) as state,
+        ):
+            table = _open(
+                data,
+                reading,
+                where,
+                options["missing"],
+                writes=(save, trace, None if plot == "-" else plot, report),
+            )
+            callback = check_signals(state, listener.callback)
+            if views is not None:
+                callback = views.before(callback)
+            result = fit(
+                formula,
+                listener.with_progress(table),
+                **options,
+                tell=None if quiet else listener.tell,
+                callback=callback,
+                callback_every=looks,
+            )
+        if views is not None:
+            views.end(result)
+        return state.status(output.deliver(result, table))
+
+
+def _watched(formula: str) -> contextlib.AbstractContextManager[Watch]:
+    """Serve the page on which a run is watched."""
+    _require_page()
+    from sgdfit.page.watch import watched
+
+    return watched(formula, progress_text, lambda link: say(f"watch it at {link}"))
 
 
 def _fit_groups(
@@ -504,9 +524,9 @@ def page(
     data: str | None, formula: str | None, port: int | None, no_open: bool, **options: Any
 ) -> int:
     """Watch and steer a fit on a page in your browser, served by this machine to itself."""
-    for package in ("starlette", "uvicorn", "websockets"):
-        require(package, "the page", "sgdfit[page]")
+    _require_page()
     from sgdfit.page.server import Page, serve
+    from sgdfit.page.session import Session
 
     table = None if data is None else _open(data, _reading(options), None, "drop", say)
 
@@ -520,8 +540,13 @@ def page(
     # Ctrl-C is how it ends.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     with contextlib.suppress(KeyboardInterrupt):
-        serve(Page(table, formula), "127.0.0.1", port or 0, begun)
+        serve(Page(lambda emit: Session(emit, table, formula)), "127.0.0.1", port or 0, begun)
     return 0
+
+
+def _require_page() -> None:
+    for package in ("starlette", "uvicorn", "websockets"):
+        require(package, "the page", "sgdfit[page]")
 
 
 @app.command(cls=Command)

@@ -290,6 +290,9 @@ FIT: Panels = {
     "Reading text and workbooks": READING,
     "Output": (
         JSON,
+        _option(
+            "--watch", "Serve a page, to this machine, on which the run is watched as it goes."
+        ),
         _option("--full", "Report also how it was found: starts, correlations, curvature."),
         DERIVE,
         _option("--quiet -q", "No progress bar, report or messages, only errors (and --json)."),

@@ -262,6 +262,9 @@ def fit(
             " response='y'), where x is an argument of f, or sgdfit.curve_fit(f, x, y)"
         )
     problem, table = _settled(dict(locals()))
+    # One that draws what is fitted has to know it.
+    if callback is not None and hasattr(callback, "begin"):
+        callback.begin(problem)
     with problem.data.checkpoint as kept:
         if checkpoint is not None:
             _begin(problem, os.fspath(checkpoint))

@@ -12,10 +12,11 @@ import contextlib
 import json
 import secrets
 import struct
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.resources import files
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from starlette.applications import Starlette
@@ -25,6 +26,12 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from sgdfit.page.session import Session
+from sgdfit.page.view import Emit
+
+if TYPE_CHECKING:
+    import socket
+
+    import uvicorn
 
 Array = np.ndarray[Any, Any]
 
@@ -57,13 +64,21 @@ MOST_TEXT, MOST_BYTES, MOST_A_SECOND = 100_000, 50_001_000, 300
 MOST_SESSIONS = 8
 
 
+class Live(Protocol):
+    """What answers a view."""
+
+    def handle(self, message: Mapping[str, Any], /) -> None:
+        """Take a message."""
+
+    def close(self) -> None:
+        """Hear that the view is gone."""
+
+
 class Page:
     """The application, and what its requests have to bring."""
 
-    def __init__(
-        self, data: object = None, formula: str | None = None, hosts: Sequence[str] = ()
-    ) -> None:
-        self.data, self.formula = data, formula
+    def __init__(self, begin: Callable[[Emit], Live] = Session, hosts: Sequence[str] = ()) -> None:
+        self.begin = begin  # called for each view, with what sends it messages
         self.token = secrets.token_urlsafe(24)
         self.hosts = {"127.0.0.1", "localhost", "[::1]", *hosts}
         self.sessions = 0
@@ -129,7 +144,7 @@ class Page:
         self.sessions += 1
         outgoing = Outgoing(asyncio.get_running_loop())
         try:
-            session = await asyncio.to_thread(Session, outgoing.put, self.data, self.formula)
+            session = await asyncio.to_thread(self.begin, outgoing.put)
             sender = asyncio.create_task(outgoing.send(socket))
             try:
                 await self.receive(socket, session)
@@ -139,7 +154,7 @@ class Page:
         finally:
             self.sessions -= 1
 
-    async def receive(self, socket: WebSocket, session: Session) -> None:
+    async def receive(self, socket: WebSocket, session: Live) -> None:
         """Hand on what the view asks, as long as it asks within bounds."""
         begun, count = time.monotonic(), 0
         while True:
@@ -213,6 +228,27 @@ class Outgoing:
 
 def serve(page: Page, host: str, port: int, begun: Callable[[str], object]) -> None:
     """Serve a page until Ctrl-C; ``begun`` is called with its link."""
+    server, socket = prepared(page, host, port, begun)
+    server.run([socket])
+
+
+@contextlib.contextmanager
+def served(page: Page, begun: Callable[[str], object]) -> Iterator[None]:
+    """Serve a page to this machine, from a thread, while the block runs."""
+    server, socket = prepared(page, "127.0.0.1", 0, begun)
+    thread = threading.Thread(target=server.run, args=([socket],), name="sgdfit-page", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        server.should_exit = True
+        thread.join(timeout=2)
+
+
+def prepared(
+    page: Page, host: str, port: int, begun: Callable[[str], object]
+) -> tuple[uvicorn.Server, socket.socket]:
+    """Return a server that is to be run, and the socket where those who come already wait."""
     import uvicorn
 
     settings = uvicorn.Config(
@@ -223,10 +259,7 @@ def serve(page: Page, host: str, port: int, begun: Callable[[str], object]) -> N
         ws_max_size=MOST_BYTES,
         access_log=False,
     )
-    server = uvicorn.Server(settings)
-    socket = settings.bind_socket()
-    # Whoever comes by the link now waits for the server, which is not yet up.
-    socket.listen(settings.backlog)
-    address = f"http://{host}:{socket.getsockname()[1]}/?token={page.token}"
-    begun(address)
-    server.run([socket])
+    bound = settings.bind_socket()
+    bound.listen(settings.backlog)
+    begun(f"http://{host}:{bound.getsockname()[1]}/?token={page.token}")
+    return uvicorn.Server(settings), bound
