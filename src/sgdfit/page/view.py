@@ -114,7 +114,8 @@ class View:
         """Return the prediction where the parameters are, and where the next step leads."""
         model, points = self.model, self.points
         fitted = drawing.predictions(model, points, thetas[:1])[0]
-        arrays = {"fitted": fitted.astype(np.float32)}
+        # That of a constant is one number.
+        arrays = {"fitted": np.broadcast_to(fitted, len(points.target)).astype(np.float32)}
         if points.grid is not None:
             curves = drawing.curves(model, points, thetas)
             arrays |= zip(("curve", "ahead"), curves, strict=False)

@@ -6,6 +6,7 @@ import contextlib
 import math
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -25,8 +26,8 @@ Array = np.ndarray[Any, Any]
 
 # Seconds between two frames, and the most of a core's time that frames, or contours, may take.
 SECONDS_A_FRAME, SHARE = 0.1, 0.02
-# Points of the loss curve and of the path that are drawn.
-MOST_DRAWN = 1_000
+# Points of the loss curve and of the path that are drawn, and steps that wait for it.
+MOST_DRAWN, MOST_HEARD = 1_000, 100_000
 # Seconds that a run which has ended waits for its views to have heard of it.
 PATIENCE = 3.0
 TOLD = "This page watches a run of sgdfit fit. Nothing here steers it."
@@ -70,6 +71,8 @@ class Watch(View):
         self.seats: list[Emit] = []
         # The last message of each kind, which a view that comes later is told first.
         self.last: dict[str, tuple[dict[str, Any], Sequence[Array]]] = {}
+        # What the run has told and the thread has not yet seen; a run does not wait for it.
+        self.heard: deque[Progress] = deque(maxlen=MOST_HEARD)
         self.progress: Progress | None = None
         self.is_told = True  # whether the views know of it
         self.contours_at = 0.0
@@ -99,13 +102,7 @@ class Watch(View):
 
     def __call__(self, progress: Progress) -> object:
         """Hear how far the run is."""
-        with self.lock:
-            steps = self.trace.steps
-            if steps and progress.step < steps[-1]:  # it is walked anew
-                self.trace = drawing.Trace(MOST_DRAWN)
-            if math.isfinite(progress.loss) and (not steps or progress.step != steps[-1]):
-                self.trace.add(progress.step, progress.loss, self._theta_of(progress.parameters))
-            self.progress, self.is_told = progress, False
+        self.heard.append(progress)
         return self.then(progress)
 
     def before(self, callback: Callback) -> Watch:
@@ -173,14 +170,26 @@ class Watch(View):
         """Draw where the run stands now and then, as long as there are views, and how it ends."""
         while self.ended is None:
             begun = time.thread_time()
+            self._take_down()
             if self.seats and not self.is_told:
                 self._try(self._draw)
             spent = time.thread_time() - begun
             self._try(self._draw_contours)
             self.woken.wait(max(SECONDS_A_FRAME, spent / SHARE))
             self.woken.clear()
-        if self.seats:
+        if self.seats or isinstance(self.ended, str):
             self._try(self._draw_end)
+
+    def _take_down(self) -> None:
+        """Take down the steps that the run has told of."""
+        while self.heard:
+            self.progress, self.is_told = self.heard.popleft(), False
+            step, loss, steps = self.progress.step, self.progress.loss, self.trace.steps
+            if steps and step < steps[-1]:  # it is walked anew
+                self.trace = drawing.Trace(MOST_DRAWN)
+            known = bool(steps) and (step == steps[-1] or step % self.trace.every > 0)
+            if not known and math.isfinite(loss):
+                self.trace.add(step, loss, self._theta_of(self.progress.parameters))
 
     def _try(self, draw: Callable[[], None]) -> None:
         """Draw; whatever comes of it, the run goes on."""
@@ -214,9 +223,7 @@ class Watch(View):
             "verdict": told,
             "zones": {"limit": None, "note": ""},
         }
-        with self.lock:
-            way = self._way(self.trace, "")
-        self._tell(facts, self._lines([self.theta]) | way)
+        self._tell(facts, self._lines([self.theta]) | self._way(self.trace, ""))
 
     def _draw_contours(self) -> None:
         """Send the loss around the path, as often as it may take time."""
@@ -235,8 +242,7 @@ class Watch(View):
     def _range_of(self, name: str) -> tuple[float, float]:
         """Return what of a parameter the contours show: its way, its answer, and room beside."""
         place = self.model.free.index(name)
-        with self.lock:
-            seen = [float(theta[place]) for theta in (*self.trace.thetas, self.theta)]
+        seen = [float(theta[place]) for theta in (*self.trace.thetas, self.theta)]
         if self.best is not None:
             answer = self.best.estimates[name]
             reach = 3 * answer.stderr if answer.stderr is not None else 0.0
@@ -256,6 +262,7 @@ class Watch(View):
         self.best = found if arrived else None
         estimates = found.estimates
         self.theta = self._theta_of({name: one.value for name, one in estimates.items()})
+        self._take_down()
         self.trace.add(found.steps, found.loss, self.theta)
         level = "good" if arrived else "caution" if found.status.ok else "bad"
         told = {"level": level, "text": f"The run has ended: {found.status.label}."}
