@@ -16,6 +16,7 @@ import sgdfit
 from sgdfit import demo
 from sgdfit.page.server import HEADERS, Page, packed, unpacked
 from sgdfit.page.session import Session
+from sgdfit.page.watch import watched
 
 pytest.importorskip("starlette")
 
@@ -397,3 +398,67 @@ def test_a_notebook_and_a_report_are_taken_along(watch):
     page = view.ask("export", "answer", kind="report")["text"]
     assert page.startswith("<!DOCTYPE html>")
     assert "2.07 ± 0.46" in page
+
+
+class Client(threading.Thread):
+    """Whoever opened the link of a run: what it is told, until it knows the end."""
+
+    def __init__(self, link):
+        super().__init__(daemon=True)
+        self.port, self.token = re.search(r":(\d+)/\?token=(.*)", link).groups()
+        self.told = []
+        self.start()
+
+    def run(self):
+        from websockets.sync.client import connect
+
+        address, cookie = f"ws://127.0.0.1:{self.port}/ws", {"Cookie": f"sgdfit={self.token}"}
+        with connect(address, additional_headers=cookie, max_size=None) as socket:
+            for text in ('{"type": "step"}', '{"type": "slice", "x": "a", "y": "a"}'):
+                socket.send(text)
+            for raw in socket:
+                (length,) = struct.unpack_from("<I", raw)
+                self.told.append(json.loads(raw[4 : 4 + length]))
+                if self.told[-1]["type"] == "result" or self.told[-1].get("where") == "run":
+                    return
+
+    def of(self, kind):
+        return [message for message in self.told if message["type"] == kind]
+
+
+def run_watched(seconds, formula=QUADRATIC, **options):
+    """Fit while two views watch; return the fit and what each was told."""
+    clients = []
+
+    def slowly(progress):
+        time.sleep(seconds / 20)
+
+    with watched(formula, lambda progress: "on its way", lambda link: clients.append(link)) as run:
+        clients = [Client(clients[0]), Client(clients[0])]
+        while len(run.seats) < 2:
+            time.sleep(0.01)
+        fit = sgdfit.fit(formula, demo.points(), callback=run.before(slowly), **options)
+        run.end(fit)
+    for client in clients:
+        client.join(timeout=10)
+    return fit, clients
+
+
+def test_each_view_of_a_run_sees_it_go_and_end_and_steers_nothing():
+    options = {"optimizer": "sgd", "learning_rate": 0.1, "steps": 20}
+    fit, clients = run_watched(1.0, **options)
+    assert fit.values == sgdfit.fit(QUADRATIC, demo.points(), **options).values
+    for client in clients:
+        frames = client.of("frame")
+        assert 4 <= len(frames) <= 12
+        assert {"fitted", "curve", "losses", "path_x"} <= {name for name, *_ in frames[1]["arrays"]}
+        assert frames[-1]["values"] == pytest.approx(fit.values, rel=1e-15)
+        assert not frames[-1]["running"]
+        assert fit.status.label in client.of("result")[0]["html"]
+        assert "two free parameters" in client.of("error")[0]["text"]
+        assert client.of("landscape")[0]["x"] == "a"
+
+
+def test_a_view_hears_why_a_run_has_no_result():
+    with pytest.raises(sgdfit.SgdfitError):
+        run_watched(0.0, formula="q = a*x")

@@ -29,12 +29,13 @@ pytestmark = [
 
 
 class Served:
-    """`sgdfit page` in a process of its own."""
+    """`sgdfit page`, or a fit that is watched, in a process of its own."""
 
-    def __init__(self, *arguments, port=0):
-        command = [sys.executable, "-m", "sgdfit", "page", "--no-open", "--port", str(port)]
+    def __init__(self, *arguments, port=0, command="page", out=None):
+        usual = ["--no-open", "--port", str(port)] if command == "page" else []
+        command = [sys.executable, "-m", "sgdfit", command, *usual, *arguments]
         self.begun = time.perf_counter()
-        self.process = subprocess.Popen([*command, *arguments], stderr=subprocess.PIPE, text=True)
+        self.process = subprocess.Popen(command, stdout=out, stderr=subprocess.PIPE, text=True)
         self.link = re.search(r"http://\S+", self.process.stderr.readline())[0]
         self.port = int(re.search(r":(\d+)/", self.link)[1])
 
@@ -290,3 +291,20 @@ def test_an_interrupted_server_ends(served):
     server.end()
     assert server.process.returncode in (0, 130)
     assert not os.path.exists(f"/proc/{server.process.pid}")
+
+
+def test_a_run_is_watched_until_it_ends(browser, tmp_path):
+    data = tmp_path / "d.csv"
+    data.write_text("x,y\n" + "".join(f"{x},{3 * x + 1 + x % 3}\n" for x in range(300)))
+    options = ["--optimizer", "adam", "--steps", "100000000", "--watch"]
+    run = Served(str(data), "y = a*x + b", *options, command="fit", out=subprocess.PIPE)
+    with opened(browser, run) as page:
+        until(page, "parseFloat(document.querySelector('.fact b').innerText) > 0")
+        assert "Nothing here steers it" in page.locator(".invitation").inner_text()
+        assert page.locator("button:visible").all_inner_texts() == ["Picture (PNG)"]
+        page.keyboard.press("r")
+        run.process.send_signal(signal.SIGINT)
+        page.locator(".result").filter(has_text="interrupted").wait_for()
+        assert page.locator(".lost").is_hidden()
+    assert "interrupted" in run.process.communicate(timeout=10)[0]
+    assert run.process.returncode == 130

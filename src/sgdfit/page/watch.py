@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sgdfit.data.times import said_of_columns
 from sgdfit.errors import SgdfitError
 from sgdfit.fitting.callbacks import Callback, Progress
 from sgdfit.fitting.problem import Problem, kernel_of
@@ -86,7 +85,8 @@ class Watch(View):
     def begin(self, problem: Problem) -> None:
         """Hear what is fitted, before the first step."""
         self.problem, self.points = problem, drawing.points_of(problem)
-        self.columns, self.units = problem.model.columns, said_of_columns(problem.scales)
+        self.columns = problem.model.columns
+        self.units = [f"{name} in {scale}" for name, scale in problem.scales.items()]
         own = () if problem.groups is None else problem.groups.names
         starts = dict(zip(problem.model.free, problem.model.start, strict=True))
         self.theta = self._theta_of({n: v for n, v in starts.items() if n not in own})
