@@ -14,6 +14,7 @@ import pytest
 
 import sgdfit
 from sgdfit import demo
+from sgdfit.errors import FormulaError
 from sgdfit.page.server import HEADERS, Page, packed, unpacked
 from sgdfit.page.session import Session
 from sgdfit.page.watch import watched
@@ -414,11 +415,12 @@ class Client(threading.Thread):
 
         address, cookie = f"ws://127.0.0.1:{self.port}/ws", {"Cookie": f"sgdfit={self.token}"}
         with connect(address, additional_headers=cookie, max_size=None) as socket:
-            for text in ('{"type": "step"}', '{"type": "slice", "x": "a", "y": "a"}'):
-                socket.send(text)
             for raw in socket:
                 (length,) = struct.unpack_from("<I", raw)
                 self.told.append(json.loads(raw[4 : 4 + length]))
+                if self.told[-1]["type"] in ("watch", "scene"):
+                    for text in ('{"type": "reset"}', '{"type": "slice", "x": "a", "y": "a"}'):
+                        socket.send(text)
                 if self.told[-1]["type"] == "result" or self.told[-1].get("where") == "run":
                     return
 
@@ -426,18 +428,20 @@ class Client(threading.Thread):
         return [message for message in self.told if message["type"] == kind]
 
 
-def run_watched(seconds, formula=QUADRATIC, **options):
+def run_watched(seconds, **options):
     """Fit while two views watch; return the fit and what each was told."""
     clients = []
 
     def slowly(progress):
         time.sleep(seconds / 20)
 
-    with watched(formula, lambda progress: "on its way", lambda link: clients.append(link)) as run:
+    with watched(
+        QUADRATIC, lambda progress: "on its way", lambda link: clients.append(link)
+    ) as run:
         clients = [Client(clients[0]), Client(clients[0])]
         while len(run.seats) < 2:
             time.sleep(0.01)
-        fit = sgdfit.fit(formula, demo.points(), callback=run.before(slowly), **options)
+        fit = sgdfit.fit(QUADRATIC, demo.points(), callback=run.before(slowly), **options)
         run.end(fit)
     for client in clients:
         client.join(timeout=10)
@@ -460,5 +464,14 @@ def test_each_view_of_a_run_sees_it_go_and_end_and_steers_nothing():
 
 
 def test_a_view_hears_why_a_run_has_no_result():
-    with pytest.raises(sgdfit.SgdfitError):
-        run_watched(0.0, formula="q = a*x")
+    links = []
+    with (
+        pytest.raises(FormulaError, match="no column"),
+        watched("q = a*x", str, links.append) as run,
+    ):
+        client = Client(links[0])
+        while not run.seats:
+            time.sleep(0.01)
+        sgdfit.fit("q = a*x", demo.points(), callback=run)
+    client.join(timeout=10)
+    assert "no column" in client.told[-1]["text"]

@@ -40,7 +40,7 @@ class Seat(NamedTuple):
 
     def handle(self, message: Mapping[str, Any]) -> None:
         """Take a message: contours over other parameters; what would steer is passed over."""
-        if message.get("type") == "slice":
+        if message.get("type") == "slice" and "scene" in self.watch.last:
             self.watch.look_at(message, self.emit)
 
     def close(self) -> None:
