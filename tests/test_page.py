@@ -464,14 +464,16 @@ def test_each_view_of_a_run_sees_it_go_and_end_and_steers_nothing():
 
 
 def test_a_view_hears_why_a_run_has_no_result():
-    links = []
-    with (
-        pytest.raises(FormulaError, match="no column"),
-        watched("q = a*x", str, links.append) as run,
-    ):
-        client = Client(links[0])
-        while not run.seats:
-            time.sleep(0.01)
-        sgdfit.fit("q = a*x", demo.points(), callback=run)
-    client.join(timeout=10)
-    assert "no column" in client.told[-1]["text"]
+    links, clients = [], []
+
+    def fail():
+        with watched("q = a*x", str, links.append) as run:
+            clients.append(Client(links[0]))
+            while not run.seats:
+                time.sleep(0.01)
+            sgdfit.fit("q = a*x", demo.points(), callback=run)
+
+    with pytest.raises(FormulaError, match="no column"):
+        fail()
+    clients[0].join(timeout=10)
+    assert "no column" in clients[0].told[-1]["text"]
