@@ -248,6 +248,7 @@ class View {
       case "watch":
         this.watching = true;
         this.element.classList.add("watching");
+        this.groundKey.firstElementChild?.replaceChildren("● where it stands");
         this.invitation.textContent = told.text;
         return;
       case "landscape":
