@@ -323,11 +323,15 @@ def walk(
     # To a minimum, at which ``total`` holds the sums; the distance left. Parameters that are
     # ``solved`` follow every step to where they fit best, which keeps to the floor of a valley.
     rows, damping, distance = last - first, 0.0, math.inf
+    everything = numpy.arange(len(theta))
+    bounded = numpy.isfinite(low).any() or numpy.isfinite(high).any()
     sums_of(theta, columns, first, last, total)
     for taken in range(MOST_STEPS):
         if not math.isfinite(total.sum()):
             return math.inf
-        before, chosen, curvature = distance, off_bounds(theta, total, low, high), total
+        before, chosen, curvature = distance, everything, total
+        if bounded:
+            chosen = off_bounds(theta, total, low, high)
         distance, count = math.inf, len(chosen)
         if cholesky(total, chosen, 0.0, root, scale) > 0.0:
             square = solve(total[2:], chosen, root, scale, step)
@@ -413,8 +417,13 @@ def fit_groups(
         # What half a digit of each parameter, and of each number of the response, makes.
         rounding = math.sqrt(square)
         for i in range($parameters):
-            rounding += abs(theta[i])*math.sqrt((jacobian[i]*jacobian[i]).sum())
-        beyond = serial_correlation(residuals, jacobian[chosen], keys, root, scale)
+            square = 0.0
+            for r in range(last - first):
+                square += jacobian[i, r]*jacobian[i, r]
+            rounding += abs(theta[i])*math.sqrt(square)
+        if len(chosen) < $parameters:
+            jacobian = jacobian[chosen]
+        beyond = serial_correlation(residuals, jacobian, keys, root, scale)
         facts[group, 0], facts[group, 1], facts[group, 2] = kept[1], distance, pivot
         facts[group, 3], facts[group, 4], facts[group, 5] = variation, beyond, EPS/2.0*rounding
         facts[group, 6] = len(chosen)
