@@ -477,3 +477,12 @@ def test_a_view_hears_why_a_run_has_no_result():
         fail()
     clients[0].join(timeout=10)
     assert "no column" in clients[0].told[-1]["text"]
+
+
+def test_contours_follow_what_they_hold(watch):
+    view = watch()
+    view.ask("hello", "landscape")
+    before = len(view.said)
+    last = view.ask("step")
+    told = view.wait("landscape", before)
+    assert told["held"] == f"at c = {last['values']['c']:.4g}"

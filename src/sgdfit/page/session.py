@@ -52,6 +52,7 @@ from sgdfit.result.result import Result
 Array = np.ndarray[Any, Any]
 
 FRAMES_A_SECOND = 30
+SECONDS_OF_CONTOURS = 0.5
 # A run is watched until it is paused: more steps than anyone waits for.
 ENDLESS = 10**9
 # Steps that Back remembers.
@@ -98,7 +99,7 @@ class Session(View):
         self.queue: deque[dict[str, Any]] = deque()
         self.closed = False
         self.stopping = threading.Event()
-        self.drawn_at = 0.0
+        self.drawn_at = self.contours_at = 0.0
         self._open(data, formula)
         self.worker = threading.Thread(target=self._work, name="sgdfit-page", daemon=True)
         self.worker.start()
@@ -158,7 +159,18 @@ class Session(View):
             with self.wanted:
                 if not self.queue and not self.closed:
                     self.wanted.wait(left)
-        self._draw()
+        begun = time.perf_counter()
+        due = self._is_sliced and begun >= self.contours_at
+        self._draw(landscape=due)
+        if due:
+            # Contours take a tenth of the time, and come twice a second at most.
+            spent = time.perf_counter() - begun
+            self.contours_at = begun + max(SECONDS_OF_CONTOURS, 10 * spent)
+
+    @property
+    def _is_sliced(self) -> bool:
+        """Whether steps move parameters that the contours hold."""
+        return self.slice is not None and len(self.model.free) > len(self.slice)
 
     def _obey(self, message: Mapping[str, Any]) -> None:
         """Do what a message says."""
@@ -447,7 +459,7 @@ class Session(View):
     def _one_step(self, _: Mapping[str, Any]) -> None:
         self.running = False
         self._advance(1)
-        self._draw()
+        self._draw(landscape=self._is_sliced)
 
     def _run(self, _: Mapping[str, Any]) -> None:
         self.running = True
