@@ -15,7 +15,7 @@ from sgdfit.cli.terminal import stop_on_signal
 from sgdfit.fitting import callbacks
 from sgdfit.fitting.dataset import Reduction
 from sgdfit.fitting.gauss_newton import Objective
-from sgdfit.result.result import from_dict
+from sgdfit.result.saved import from_dict
 
 ROWS = 1_500_000  # 24 MB, of which 15 MB may be held
 FORMULA = "y = a*exp(-b*x) + c"

@@ -21,7 +21,7 @@ from sgdfit.data.readers import open_table
 from sgdfit.errors import DataError, UsageError
 from sgdfit.fitting.prediction import PREDICTION_ROWS, predicted
 from sgdfit.inference.intervals import around, curve_variance
-from sgdfit.result.result import from_dict
+from sgdfit.result.saved import from_dict
 
 X = np.linspace(0.1, 3, 30)
 NEW = np.array([0.0, 0.5, 7.0])

@@ -29,8 +29,9 @@ from sgdfit.fitting.options import Resources
 from sgdfit.fitting.status import ENDINGS
 from sgdfit.formula.reading import as_formula
 from sgdfit.inference.statistics import goodness
-from sgdfit.result.result import Estimate, Result, from_dict, load, summary
+from sgdfit.result.result import Estimate, Result
 from sgdfit.result.rounding import interval_text, number, plus_minus
+from sgdfit.result.saved import from_dict, load, summary
 from sgdfit.result.status import STATUSES, Status, status_of
 from sgdfit.result.trace import Trace
 

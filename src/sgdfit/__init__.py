@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from sgdfit.optimizers import schedule as schedules
     from sgdfit.result.fits import Fits as Fits
     from sgdfit.result.result import Result as Result
-    from sgdfit.result.result import load as load
+    from sgdfit.result.saved import load as load
     from sgdfit.scipy import curve_fit as curve_fit
 
 # Imported on first use, so that `import sgdfit` costs next to nothing.
@@ -47,7 +47,7 @@ _PUBLIC = {
     "explore": ("page.widget", "explore"),
     "fit": ("fitting.entry", "fit"),
     "fit_many": ("fitting.many", "fit_many"),
-    "load": ("result.result", "load"),
+    "load": ("result.saved", "load"),
     "losses": ("model.loss", None),
     "open_table": ("data.readers", "open_table"),
     "optimizers": ("optimizers", None),

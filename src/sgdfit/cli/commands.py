@@ -434,7 +434,7 @@ def predict(
         predicted,
         weighs,
     )
-    from sgdfit.result.result import load
+    from sgdfit.result.saved import load
     from sgdfit.result.table_file import writing_table
 
     result = load(saved)
@@ -508,7 +508,7 @@ def explain(
 @option.takes(option.SHOW)
 def show(saved: str, full: bool, derive: list[str] | None, as_json: bool) -> int:
     """Print the report of a saved fit."""
-    from sgdfit.result.result import load
+    from sgdfit.result.saved import load
 
     result = load(saved)
     if as_json:

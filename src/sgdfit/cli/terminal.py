@@ -139,8 +139,8 @@ def _print_derived(result: Result, derive: Sequence[str]) -> None:
 
 
 def print_json(result: Result, derive: Sequence[str] = ()) -> None:
-    """Print what `sgdfit.result.result.summary` holds, and is derived, as one JSON object."""
-    from sgdfit.result.result import summary
+    """Print what `sgdfit.result.saved.summary` holds, and is derived, as one JSON object."""
+    from sgdfit.result.saved import summary
 
     plain = not (sys.stdout.encoding or "ascii").lower().startswith("utf")
     facts = summary(result)
