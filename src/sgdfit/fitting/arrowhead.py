@@ -30,7 +30,7 @@ import numpy as np
 from sgdfit.errors import DataError, UsageError, counted, listed
 from sgdfit.fitting.dataset import TrainingData
 from sgdfit.fitting.gauss_newton import walk
-from sgdfit.fitting.multistart import BETTER, ROWS_OF_A_LEVEL, missing, residual_misfit
+from sgdfit.fitting.multistart import BETTER, ROWS_OF_A_LEVEL, facts_of, missing, residual_misfit
 from sgdfit.fitting.options import FORGETFUL, WALD, Options
 from sgdfit.fitting.problem import Groups, Minimum, Misfit, Outcome, Problem, merge_runs
 from sgdfit.fitting.sampling import FEW
@@ -435,16 +435,7 @@ def search_groups(problem: Problem) -> tuple[Problem, Array, StartSearch | None]
     families = some.formula.families.values()
     known = {n: p.start for n, p in some.parameters.items()} | values
     lent = np.array([[known[member] for member in members] for members in families]).T
-    facts = StartSearch(
-        points=found.points,
-        polished=found.polished,
-        minima=len(found.candidates),
-        rows=chunk.rows,
-        ranges=dict(found.ranges),
-        solved=found.linear,
-        loss=float(best.loss),
-        rivals=(),
-    )
+    facts = facts_of(found, chunk.rows)
     open_ = _sought(groups)
     start = np.where(open_, np.median(lent, axis=0), groups.values)
     common = replace(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -27,6 +27,9 @@ from sgdfit.model.parameters import Assignments
 from sgdfit.model.separation import break_names, separate
 from sgdfit.model.symmetry import canonical_theta, equivalents, unusual
 from sgdfit.result.status import Rival, StartSearch
+
+if TYPE_CHECKING:
+    from sgdfit.starts.search import Search
 
 # The word that asks for a search.
 SEARCH = "search"
@@ -358,21 +361,26 @@ def look_for_starts(
         for c in found.candidates[1:]
         if c.loss <= RIVAL * best
     )
-    facts = StartSearch(
-        points=found.points,
-        polished=found.polished,
-        minima=len(found.candidates),
-        rows=chunk.rows,
-        ranges=dict(found.ranges),
-        solved=found.linear,
-        loss=float(best),
-        rivals=rivals,
-    )
+    facts = facts_of(found, chunk.rows, rivals)
     return Starts(
         tuple(c.start for c in found.candidates),
         tuple(c.theta for c in found.candidates),
         tuple(float(c.loss) for c in found.candidates),
         facts,
+    )
+
+
+def facts_of(found: Search, rows: int, rivals: tuple[Rival, ...] = ()) -> StartSearch:
+    """Return what is told of a search among so many rows, which has found a minimum."""
+    return StartSearch(
+        points=found.points,
+        polished=found.polished,
+        minima=len(found.candidates),
+        rows=rows,
+        ranges=dict(found.ranges),
+        solved=found.linear,
+        loss=float(found.candidates[0].loss),
+        rivals=rivals,
     )
 
 
