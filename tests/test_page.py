@@ -169,10 +169,15 @@ def test_a_second_descent_goes_beside_the_first(watch):
     view.ask("compare", kind="batch", other=5)
     for _ in range(3):
         last = view.ask("step")
-    assert last["rival"]["batch"] == 5
+    other = sgdfit.fit(
+        QUADRATIC, demo.points(), start=view.session.initial, learning_rate=last["rival"]["rate"],
+        steps=3, batch_size=5, optimizer="sgd", kernel="numpy",
+    )  # fmt: skip
+    assert last["rival"]["values"] == other.values
+    assert last["rival"]["loss"] == pytest.approx(other.loss, rel=1e-14)
     said = next(said for said in reversed(view.said) if said[0] is last)
     arrays = dict(zip((name for name, *_ in last["arrays"]), said[1], strict=True))
-    assert {"rival_losses", "rival_path_x"} <= {*arrays}
+    assert {"rival_losses", "rival_path_x", "rival_curve", "rival_fitted"} <= {*arrays}
     assert arrays["rival_steps"].tolist() == arrays["steps"].tolist() == [0, 1, 2]
     view.ask("lock", "scene", name="c", locked=True)  # it stays, over what is free
     again = view.ask("step")

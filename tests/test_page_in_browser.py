@@ -157,6 +157,19 @@ def test_the_keys_step_run_and_reset(page):
     assert fact(page, "loss") == pytest.approx(begun)
 
 
+def test_two_descents_go_side_by_side(page):
+    page.get_by_label("compare with").select_option("batch:1")
+    page.wait_for_selector(".beside canvas")
+    page.keyboard.press("s")
+    until(page, "document.querySelectorAll('.fact b')[0].innerText === '1'")
+    one, other = page.locator(".side").all()
+    assert one.bounding_box()["y"] == other.bounding_box()["y"]
+    page.set_viewport_size({"width": 360, "height": 800})
+    assert one.bounding_box()["y"] < other.bounding_box()["y"]
+    page.get_by_label("compare with").select_option("nothing")
+    page.wait_for_selector(".beside", state="hidden")
+
+
 def test_keys_do_nothing_while_one_types(page):
     page.get_by_label("formula", exact=True).click()
     page.keyboard.type(" sr ")

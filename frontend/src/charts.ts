@@ -95,6 +95,13 @@ interface Framed {
   place: HTMLElement;
 }
 
+/** The data with the curve of one descent, and what the curve leaves; and what its arrays begin with. */
+interface Side {
+  data: Framed;
+  left: Framed;
+  prefix: "" | "rival_";
+}
+
 function options(
   place: HTMLElement,
   look: Palette,
@@ -113,8 +120,7 @@ function options(
 }
 
 export class Charts {
-  private data: Framed | null = null;
-  private left: Framed | null = null;
+  private sides: Side[] = [];
   private loss: Framed | null = null;
   private ground: Framed | null = null;
   private scene: Scene | null = null;
@@ -134,6 +140,8 @@ export class Charts {
     private readonly places: {
       data: HTMLElement;
       left: HTMLElement;
+      rivalData: HTMLElement;
+      rivalLeft: HTMLElement;
       loss: HTMLElement;
       ground: HTMLElement;
     },
@@ -162,30 +170,24 @@ export class Charts {
   /** Draw everything anew, in the colours and the room that there are. */
   make(): void {
     this.look = palette(this.root);
-    for (const framed of [this.data, this.left, this.loss, this.ground]) framed?.chart.destroy();
-    const scene = this.scene;
+    this.destroy();
+    const { scene, places, look } = this;
     if (!scene) return;
-    const across = this.grid ? (scene.variables[0] ?? "x") : `observed ${scene.response}`;
-    this.data = this.chart(this.places.data, [across, this.grid ? scene.response : `predicted ${scene.response}`], {
-      series: [{}, { stroke: this.look.main, width: 2.5, points: { show: false } }, { stroke: this.look.other, width: 2, dash: [6, 5] }],
-      scales: { x: { time: false, range: () => this.across() }, y: { range: () => this.up() } },
-      hooks: { drawAxes: [(chart) => this.drawPoints(chart)] },
-    });
-    this.left = this.chart(this.places.left, [across, "residual"], {
-      series: [{}, { stroke: "transparent" }],
-      scales: { x: { time: false, range: () => this.across() }, y: { range: () => this.deep() } },
-      hooks: { draw: [(chart) => this.drawResiduals(chart)] },
-    });
-    this.loss = this.chart(this.places.loss, ["step", "loss"], {
+    this.sides = [this.side(scene, "", places.data, places.left)];
+    if (this.frame?.rival) this.sides.push(this.side(scene, "rival_", places.rivalData, places.rivalLeft));
+    const dots = (colour: string): uPlot.Series => ({ paths: () => null, points: { show: true, size: 4, stroke: colour, fill: colour } });
+    this.loss = this.chart(places.loss, ["step", "loss"], {
       series: [
         {},
-        { stroke: this.look.main, width: 2 },
-        { stroke: this.look.third, width: 2, dash: [4, 4], spanGaps: true },
+        { stroke: look.main, width: 2, spanGaps: true },
+        { stroke: look.third, width: 2, dash: [4, 4], spanGaps: true },
+        dots(look.main),
+        dots(look.third),
       ],
       scales: { x: { time: false }, y: { distr: 3, range: (_, low, high) => (high > 0 ? uPlot.rangeLog(low, high, 10, true) : [0.1, 10]) } },
     });
     const [x, y] = scene.slice;
-    this.ground = this.chart(this.places.ground, [x ?? "", y ?? ""], {
+    this.ground = this.chart(places.ground, [x ?? "", y ?? ""], {
       series: [{}, { stroke: "transparent" }],
       scales: {
         x: { time: false, range: () => [this.land?.view[0] ?? 0, this.land?.view[1] ?? 1] },
@@ -201,6 +203,7 @@ export class Charts {
   setFrame(frame: Frame, arrays: Arrays): void {
     this.frame = frame;
     this.arrays = arrays;
+    if (Boolean(frame.rival) !== this.sides.length > 1) return this.make();
     this.update();
     if (this.land) this.ground?.chart.redraw(false);
   }
@@ -216,16 +219,39 @@ export class Charts {
   }
 
   resize(): void {
-    for (const framed of [this.data, this.left, this.loss, this.ground]) {
-      const { place, chart } = framed ?? {};
-      if (place && chart && place.clientWidth) {
+    for (const { place, chart } of this.all()) {
+      if (place.clientWidth) {
         chart.setSize({ width: place.clientWidth, height: Math.max(80, place.clientHeight) });
       }
     }
   }
 
   destroy(): void {
-    for (const framed of [this.data, this.left, this.loss, this.ground]) framed?.chart.destroy();
+    for (const { chart } of this.all()) chart.destroy();
+  }
+
+  private all(): Framed[] {
+    return [...this.sides.flatMap(({ data, left }) => [data, left]), this.loss, this.ground].filter((one) => one !== null);
+  }
+
+  private side(scene: Scene, prefix: Side["prefix"], data: HTMLElement, left: HTMLElement): Side {
+    const across = this.grid ? (scene.variables[0] ?? "x") : `observed ${scene.response}`;
+    const up = this.grid ? scene.response : `predicted ${scene.response}`;
+    const colour = prefix ? this.look.third : this.look.main;
+    const points = { show: false };
+    return {
+      prefix,
+      data: this.chart(data, [across, up], {
+        series: [{}, { stroke: colour, width: 2.5, points }, { stroke: this.look.other, width: 2, dash: [6, 5], points }],
+        scales: { x: { time: false, range: () => this.across() }, y: { range: () => this.up() } },
+        hooks: { drawAxes: [(chart) => this.drawPoints(chart, this.arrays[`${prefix}fitted`])] },
+      }),
+      left: this.chart(left, [across, "residual"], {
+        series: [{}, { stroke: "transparent" }],
+        scales: { x: { time: false, range: () => this.across() }, y: { range: () => this.deep() } },
+        hooks: { draw: [(chart) => this.drawResiduals(chart, this.arrays[`${prefix}fitted`])] },
+      }),
+    };
   }
 
   private chart(
@@ -247,11 +273,12 @@ export class Charts {
 
   private up(): Extent {
     const points = extent(this.points?.y ?? [], 0.1);
-    const curve = this.arrays.curve ?? this.arrays.fitted;
-    if (!curve) return this.height.over(points);
     // A curve that runs away must not press the data flat.
     const reach = points[1] - points[0];
-    const [low, high] = extent(curve);
+    const [low, high] = extent(this.sides.flatMap(({ prefix }) => {
+      const curve = this.arrays[`${prefix}curve`] ?? this.arrays[`${prefix}fitted`];
+      return curve ? extent(curve) : points;
+    }), 0);
     return this.height.over([
       Math.max(Math.min(low, points[0]), points[0] - reach),
       Math.min(Math.max(high, points[1]), points[1] + reach),
@@ -260,47 +287,57 @@ export class Charts {
 
   private deep(): Extent {
     const { y } = this.points ?? {};
-    const fitted = this.arrays.fitted;
-    if (!y || !fitted) return [-1, 1];
+    if (!y || !this.arrays.fitted) return [-1, 1];
     let most = 0;
-    for (let k = 0; k < y.length; k++) {
-      const left = Math.abs((y[k] as number) - (fitted[k] as number));
-      if (Number.isFinite(left) && left > most) most = left;
+    for (const { prefix } of this.sides) {
+      const fitted = this.arrays[`${prefix}fitted`] ?? y;
+      for (let k = 0; k < y.length; k++) {
+        const left = Math.abs((y[k] as number) - (fitted[k] as number));
+        if (Number.isFinite(left) && left > most) most = left;
+      }
     }
     const high = this.depth.over([0, most * 1.1 || 1])[1];
     return [-high, high];
   }
 
   private update(): void {
-    const { data, left, loss, points, arrays, frame } = this;
-    if (!data || !left || !loss || !points || !frame) return;
-    const { grid } = this;
-    if (grid) {
-      const curve = Array.from(arrays.curve ?? []);
-      const ahead = arrays.ahead ? Array.from(arrays.ahead) : new Array(grid.length).fill(null);
-      data.chart.setData([grid, curve, ahead] as uPlot.AlignedData);
-    } else {
-      // Of several variables the prediction is drawn over what was observed.
-      const ends = this.across();
-      data.chart.setData([ends, ends, [null, null]] as uPlot.AlignedData);
+    const { sides, loss, points, arrays, frame, grid } = this;
+    if (!loss || !points || !frame) return;
+    for (const { data, left, prefix } of sides) {
+      if (grid) {
+        const curve = Array.from(arrays[`${prefix}curve`] ?? []);
+        const ahead = Array.from(arrays[`${prefix}ahead`] ?? new Array<null>(grid.length).fill(null));
+        data.chart.setData([grid, curve, ahead] as uPlot.AlignedData);
+      } else {
+        // Of several variables the prediction is drawn over what was observed.
+        const ends = this.across();
+        data.chart.setData([ends, ends, [null, null]] as uPlot.AlignedData);
+      }
+      left.chart.setData([this.across(), [0, 0]] as uPlot.AlignedData);
     }
-    left.chart.setData([this.across(), [0, 0]] as uPlot.AlignedData);
-    const { steps, losses } = arrays;
-    const other = new Map<number, number>();
-    arrays.rival_steps?.forEach((step, k) => other.set(step, arrays.rival_losses?.[k] ?? NaN));
+    loss.chart.setData(this.losses(frame));
+  }
+
+  /** The loss by steps of each descent: over all rows as a line, of single batches as dots. */
+  private losses(frame: Frame): uPlot.AlignedData {
+    const way = (prefix: string, steps: string, losses: string): Map<number, number> => {
+      const values = this.arrays[`${prefix}${losses}`];
+      return new Map(Array.from(this.arrays[`${prefix}${steps}`] ?? [], (step, k) => [step, values?.[k] ?? NaN]));
+    };
+    const lines = new Array<Map<number, number>>();
+    const dots = new Array<Map<number, number>>();
+    for (const [prefix, batch] of [["", frame.options.batch], ["rival_", frame.rival?.batch ?? null]] as const) {
+      const each = way(prefix, "steps", "losses");
+      const whole = way(prefix, "seen_steps", "seen_losses");
+      // Where it stands has been seen, though no step set out from there yet.
+      lines.push(batch === null ? new Map([...whole, ...each]) : whole);
+      dots.push(batch === null ? new Map() : each);
+    }
+    if (frame.loss !== null) lines[0]?.set(frame.step, frame.loss);
+    const x = [...new Set([...lines, ...dots].flatMap((one) => [...one.keys()]))].sort((a, b) => a - b);
     const positive = (value: number | undefined): number | null =>
       value !== undefined && value > 0 && Number.isFinite(value) ? value : null;
-    const x = Array.from(steps ?? []);
-    const y = Array.from(losses ?? [], positive);
-    if (frame.loss !== null && !(frame.step <= (x[x.length - 1] ?? -1))) {
-      x.push(frame.step); // where it stands, before the first step too
-      y.push(positive(frame.loss));
-    }
-    loss.chart.setData([
-      x,
-      y,
-      x.map((step) => positive(other.get(step))),
-    ] as uPlot.AlignedData);
+    return [x, ...[...lines, ...dots].map((one) => x.map((step) => positive(one.get(step))))] as uPlot.AlignedData;
   }
 
   private updateGround(): void {
@@ -333,20 +370,20 @@ export class Charts {
     };
   }
 
-  private drawPoints(chart: uPlot): void {
-    const { points, arrays, look } = this;
+  private drawPoints(chart: uPlot, fitted: ArrayLike<number> | undefined): void {
+    const { points, look } = this;
     if (!points) return;
     this.clipped(chart, (ctx) => {
       const across = this.grid ? points.x : points.y;
-      const up = this.grid ? points.y : (arrays.fitted ?? points.y);
-      if (this.grid && arrays.fitted && points.y.length <= 300) {
+      const up = this.grid ? points.y : (fitted ?? points.y);
+      if (this.grid && fitted && points.y.length <= 300) {
         ctx.strokeStyle = look.faint;
         ctx.lineWidth = devicePixelRatio;
         ctx.beginPath();
         for (let k = 0; k < across.length; k++) {
           const x = chart.valToPos(across[k] as number, "x", true);
           ctx.moveTo(x, chart.valToPos(up[k] as number, "y", true));
-          ctx.lineTo(x, chart.valToPos(arrays.fitted[k] as number, "y", true));
+          ctx.lineTo(x, chart.valToPos(fitted[k] as number, "y", true));
         }
         ctx.stroke();
       }
@@ -357,9 +394,8 @@ export class Charts {
     });
   }
 
-  private drawResiduals(chart: uPlot): void {
-    const { points, arrays, look } = this;
-    const fitted = arrays.fitted;
+  private drawResiduals(chart: uPlot, fitted: ArrayLike<number> | undefined): void {
+    const { points, look } = this;
     if (!points || !fitted) return;
     this.clipped(chart, (ctx) => {
       ctx.strokeStyle = look.ink;
@@ -400,8 +436,8 @@ export class Charts {
       land.starts.forEach((start, k) => {
         const end = land.starts[k + 1] ?? flat.length / 2;
         const depth = (land.of[k] ?? 0) / Math.max(1, land.levels.length - 1);
-        ctx.strokeStyle = look.main;
-        ctx.globalAlpha = 0.75 - 0.55 * depth;
+        ctx.strokeStyle = look.point;
+        ctx.globalAlpha = 0.6 - 0.45 * depth;
         ctx.beginPath();
         for (let j = start; j < end; j++) {
           const place = at(flat[2 * j] as number, flat[2 * j + 1] as number);
@@ -435,17 +471,19 @@ export class Charts {
         }
       };
       if (arrays.rival_path_x && arrays.rival_path_y) {
-        way(arrays.rival_path_x, arrays.rival_path_y, look.third, true);
+        const { values } = frame.rival ?? {};
+        const [x, y] = [values?.[land.x] ?? NaN, values?.[land.y] ?? NaN];
+        way([...arrays.rival_path_x, x], [...arrays.rival_path_y, y], look.third, true);
       }
       const x = frame.values[land.x] ?? NaN;
       const y = frame.values[land.y] ?? NaN;
       way(
         [...(arrays.path_x ?? []), x],
         [...(arrays.path_y ?? []), y],
-        look.other,
+        look.main,
       );
       if (land.star) this.star(ctx, ...at(...land.star));
-      ctx.fillStyle = look.other;
+      ctx.fillStyle = look.main;
       ctx.strokeStyle = look.ink;
       ctx.lineWidth = 1.5 * devicePixelRatio;
       ctx.beginPath();

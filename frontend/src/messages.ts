@@ -69,7 +69,17 @@ export interface Frame {
   next?: Record<string, number | null>;
   verdict: Verdict;
   zones: Zones;
-  rival?: { optimizer: string; batch: number | null; rate: number };
+  rival?: Rival;
+}
+
+/** A descent: of two that are compared, the one or the other. */
+export interface Rival {
+  optimizer: string;
+  batch: number | null;
+  rate: number | null;
+  loss: number | null;
+  ended: string;
+  values?: Numbers;
 }
 
 export interface Landscape {

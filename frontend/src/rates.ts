@@ -41,7 +41,7 @@ export class Rates {
         this.say(!text || text === "auto" ? null : text);
       },
     });
-    const usual = make("button", { type: "button", click: () => this.say(null) }, "choose for me");
+    const usual = make("button", { type: "button", title: "Let sgdfit choose the learning rate", click: () => this.say(null) }, "auto");
     this.element = make(
       "div",
       { class: "rates" },

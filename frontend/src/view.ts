@@ -3,7 +3,7 @@
 import { writeAddress } from "./address";
 import { Charts } from "./charts";
 import { make, short } from "./elements";
-import type { Answer, Channel, Failure, Frame, Scene, Told } from "./messages";
+import type { Answer, Channel, Failure, Frame, Rival, Scene, Told } from "./messages";
 import { Parameters } from "./parameters";
 import { Rates } from "./rates";
 
@@ -17,6 +17,11 @@ const CHARTS: Record<string, string> = {
   ground: "Contours of the loss over two parameters, and the way so far; the sliders move the same parameters",
 };
 const MOST_BYTES = 50_000_000;
+const BATCHES = ["all", "1", "8", "64"];
+
+function rowsOf(batch: string | number): string {
+  return batch === "all" ? "all rows" : `batches of ${batch}`;
+}
 
 export interface Host {
   /** Whether the address may hold what is shown, as on a page of its own. */
@@ -41,6 +46,8 @@ class View {
   private readonly places = {
     data: this.spot("data"),
     left: this.spot("left"),
+    rivalData: this.spot("data"),
+    rivalLeft: this.spot("left"),
     loss: this.spot("loss"),
     ground: this.spot("ground"),
   };
@@ -97,8 +104,11 @@ class View {
   });
   private readonly sliceX = this.slicer("across");
   private readonly sliceY = this.slicer("up");
-  private readonly contours = make("div", { class: "line slices" }, make("span", {}, "contours over"), this.sliceX, this.sliceY);
+  private readonly contours = make("span", { class: "line" }, "contours over", this.sliceX, this.sliceY);
+  private readonly own = make("p", { class: "side" });
+  private readonly rival = make("p", { class: "side" });
   private readonly dataKey = make("p", { class: "note key" });
+  private readonly rivalKey = make("p", { class: "note key" });
   private readonly lossKey = make("p", { class: "note key" });
   private readonly groundKey = make(
     "p",
@@ -109,7 +119,8 @@ class View {
     "aria-label": "compare with",
     change: () => {
       const [kind, other] = this.compare.value.split(":");
-      this.ask("compare", kind ? { kind, other: kind === "batch" ? Number(other) : other } : { kind: null });
+      const size = other === "all" ? null : Number(other);
+      this.ask("compare", kind ? { kind, other: kind === "batch" ? size : other } : { kind: null });
     },
   });
   private readonly held = make("p", { class: "note" });
@@ -278,6 +289,13 @@ class View {
     if (another || document.activeElement !== this.formula) this.formula.value = scene.formula;
     this.scene = scene;
     this.resultBox.hidden = true;
+    const choices = (label: string, kind: string, names: readonly string[]): HTMLElement =>
+      make("optgroup", { label }, ...names.map((name) => make("option", { value: `${kind}:${name}` }, kind === "batch" ? rowsOf(name) : name)));
+    this.compare.replaceChildren(
+      make("option", { value: "" }, "nothing"),
+      choices("the same, by other batches", "batch", BATCHES),
+      choices("the same, by another optimizer", "optimizer", scene.optimizers),
+    );
     this.compare.value = scene.compared;
     this.trouble.hidden = true;
     this.invitation.textContent = scene.invitation;
@@ -303,12 +321,10 @@ class View {
     }
     this.contours.hidden = this.places.ground.hidden = this.groundKey.hidden = !scene.slice.length;
     this.held.textContent = scene.slice.length ? "" : "Contours take two parameters that are free.";
-    this.dataKey.replaceChildren(
-      ...(arrays.grid
-        ? ["● data", "━ the curve", ...(this.watching ? [] : ["╍ after the next step"]), "│ residual"]
-        : ["● prediction over what was observed", "━ where the two are equal"]
-      ).map((one) => make("span", {}, one)),
-    );
+    const told = arrays.grid
+      ? ["● data", "━ the curve", ...(this.watching ? [] : ["╍ after the next step"]), "│ residual"]
+      : ["● prediction over what was observed", "━ where the two are equal"];
+    for (const key of [this.dataKey, this.rivalKey]) key.replaceChildren(...told.map((one) => make("span", {}, one)));
     this.showOptions(scene);
     this.parameters.setScene(scene.parameters);
     if (this.watching) this.element.querySelectorAll("input").forEach((box) => (box.readOnly = true));
@@ -337,12 +353,7 @@ class View {
         ...(this.watching ? [] : [["|∇L|", short(frame.gradient_norm, 3)]]),
       ].flatMap(([name, value]) => [make("span", { class: "fact" }, `${name} `, make("b", {}, value ?? ""))]),
     );
-    const steps = ({ optimizer, batch }: { optimizer: string; batch: number | null }): string =>
-      `${optimizer}, ${batch === null ? "all rows" : `the loss of each batch of ${batch}`}`;
-    const { rival, options } = frame;
-    this.lossKey.hidden = !rival && options.batch === null;
-    this.lossKey.textContent =
-      `━ ${steps(options)}` + (rival ? ` · ╍ and ■ beside it: ${steps(rival)}, rate ${short(rival.rate)}` : "");
+    this.showSides(frame);
     this.showVerdict(frame);
     this.parameters.setFrame(frame);
     this.rates.setFrame(frame);
@@ -358,6 +369,20 @@ class View {
       this.writing = window.setTimeout(() => this.scene && writeAddress(this.scene, this.frame), 400);
     }
     if (frame.step > 0 && !this.watching) this.invitation.hidden = true;
+  }
+
+  /** Say which descent is which, where there are two. */
+  private showSides({ rival, options, rate, loss, ended }: Frame): void {
+    const batches = options.batch !== null || (rival && rival.batch !== null);
+    this.element.classList.toggle("compared", Boolean(rival));
+    const said = (sign: string, one: Rival): Node[] => [
+      make("b", {}, `${sign} ${one.optimizer}, ${rowsOf(one.batch ?? "all")}`),
+      make("span", {}, ` rate ${short(one.rate)} · `, make("b", {}, one.ended === "halted" ? "diverged" : `loss ${short(one.loss)}`)),
+    ];
+    this.own.replaceChildren(...said("━ ●", { ...options, rate, loss, ended }));
+    if (rival) this.rival.replaceChildren(...said("╍ ■", rival));
+    this.lossKey.hidden = !batches;
+    this.lossKey.replaceChildren(make("span", {}, "lines: over all rows"), make("span", {}, "dots: of each batch"));
   }
 
   private showVerdict({ verdict }: Frame): void {
@@ -452,15 +477,6 @@ class View {
       make("button", { type: "button", click: () => this.ask("export", { kind }) }, { python: "Python", notebook: "Notebook", tex: "TeX", csv: "Trace (CSV)", report: "Report" }[kind] ?? kind),
     );
     const picture = make("button", { type: "button", click: () => this.takePicture() }, "Picture (PNG)");
-    this.compare.append(
-      ...[
-        ["", "nothing"],
-        ["batch:1", "batches of 1"],
-        ["batch:8", "batches of 8"],
-        ["optimizer:sgd(momentum=0.9)", "momentum 0.9"],
-        ["optimizer:adam", "adam"],
-      ].map(([value, text]) => make("option", { value: value ?? "" }, text ?? "")),
-    );
     const whole = make(
       "div",
       { class: "sgdfit-view" },
@@ -504,18 +520,22 @@ class View {
         steering("optimizer", this.optimizer),
         steering("batch size", this.batch),
         steering("seed", this.seed),
-        steering("beside it", this.compare),
+        steering("compare", this.compare),
       ),
-      make("section", { class: "centre", "aria-label": "data and residuals" }, this.places.data, this.dataKey, this.places.left),
+      make("section", { class: "centre", "aria-label": "data and residuals" }, this.own, this.places.data, this.dataKey, this.places.left),
+      make(
+        "section",
+        { class: "beside", "aria-label": "data and residuals of the descent beside it" },
+        this.rival,
+        this.places.rivalData,
+        this.rivalKey,
+        this.places.rivalLeft,
+      ),
       make(
         "section",
         { class: "right-side", "aria-label": "the loss" },
-        this.places.loss,
-        this.lossKey,
-        this.contours,
-        this.places.ground,
-        this.groundKey,
-        this.held,
+        make("div", {}, this.places.loss, this.lossKey),
+        make("div", {}, make("div", { class: "line" }, this.contours, this.held), this.places.ground, this.groundKey),
       ),
       make(
         "section",

@@ -84,7 +84,9 @@ class Trace:
 
     def add(self, step: int, loss: float, theta: Array) -> None:
         """Take down a step; of many every second one is forgotten."""
-        if step % self.every and self.steps:
+        if self.steps and step == self.steps[-1]:
+            self.cut(step - 1)  # it was moved there since
+        elif self.steps and step - self.steps[-1] < self.every:
             return
         self.steps.append(step)
         self.losses.append(loss)

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from sgdfit.errors import UsageError
+from sgdfit.fitting.sgd import DescentRun
 from sgdfit.model.model import Model
 from sgdfit.page.drawing import Trace
+
+Array = np.ndarray[Any, Any]
 
 
 class Settings(NamedTuple):
@@ -29,6 +35,37 @@ class Leg(NamedTuple):
     rate: float  # that was used
     steps: int
     by_auto: bool = False
+
+
+@dataclass
+class Rival:
+    """A descent beside the first one, with another batch or by another optimizer."""
+
+    run: DescentRun
+    settings: Settings
+    begun: int  # the step of the first one where it set out
+    theta: Array
+    trace: Trace
+    seen: Trace  # its loss over all rows
+    ended: str = ""
+
+
+def advance(
+    run: DescentRun, count: int, trace: Trace, step: int, theta: Array
+) -> tuple[str, Array]:
+    """Take steps, and take them down from ``step`` on; return how they ended, and where."""
+    before, p = run.state.step, len(theta)
+    run.steps = before + count
+    ended = run.take_steps()
+    records = run.trace()
+    run.records = run.records[:1]
+    for record in records[records[:, 0] >= before]:
+        trace.add(step + int(record[0]) - before, record[2], record[3 : 3 + p])
+    if ended != "halted":
+        return ended, np.asarray(run.state.theta, dtype=np.float64)
+    # The last place whose loss was within bounds.
+    good = records[np.isfinite(records[:, 2])]
+    return ended, good[-1, 3 : 3 + p].copy() if len(good) else theta
 
 
 class Way(NamedTuple):

@@ -42,7 +42,7 @@ from sgdfit.inference.diagnosis import Diagnosis
 from sgdfit.kernel.summation import Sums
 from sgdfit.model.model import build
 from sgdfit.page import drawing
-from sgdfit.page.legs import Leg, Way, exported
+from sgdfit.page.legs import Leg, Rival, Way, advance, exported
 from sgdfit.page.samples import FIRST, SAMPLES
 from sgdfit.page.uploads import uploaded
 from sgdfit.page.view import ROOM, Emit, View, finite, rounded_range, usual_range
@@ -94,7 +94,7 @@ class Session(View):
         self.history: deque[Moment] = deque(maxlen=REMEMBERED)
         self.run: DescentRun | None = None
         self.running, self.step = False, 0
-        self.rival: DescentRun | None = None
+        self.rival: Rival | None = None
         self.wanted = threading.Condition()
         self.queue: deque[dict[str, Any]] = deque()
         self.closed = False
@@ -246,7 +246,7 @@ class Session(View):
     def _restart(self) -> None:
         """Forget the way so far."""
         self.legs, self.run, self.step, self.ended = [], None, 0, ""
-        self.trace = drawing.Trace(MOST_DRAWN)
+        self.trace, self.seen = drawing.Trace(MOST_DRAWN), drawing.Trace(MOST_DRAWN)
         self.history.clear()
         self.initial = self.values
         self.ranges = {name: usual_range(value) for name, value in self.values.items()} | {
@@ -306,31 +306,16 @@ class Session(View):
         run = self._leg()
         before = run.state.step
         self.history.append(Moment(self.theta.copy(), self.step, tuple(self.legs)))
-        run.steps = before + count
-        self.ended = run.take_steps()
-        records, p = run.trace(), len(self.theta)
-        run.records = run.records[:1]
-        for record in records[records[:, 0] >= before]:
-            self.trace.add(self.step + int(record[0]) - before, record[2], record[3 : 3 + p])
+        self.ended, self.theta = advance(run, count, self.trace, self.step, self.theta)
         taken = run.state.step - before
         self.step += taken
         self.legs[-1] = self.legs[-1]._replace(steps=self.legs[-1].steps + taken)
-        theta = np.asarray(run.state.theta, dtype=np.float64)
         if self.ended == "halted":
-            # The last place whose loss was within bounds.
             self.running = False
-            good = records[np.isfinite(records[:, 2])]
-            theta = good[-1, 3 : 3 + p].copy() if len(good) else self.theta
-        self.theta = theta
-        if self.rival is not None:
-            before = self.rival.state.step
-            self.rival.steps = before + count
-            self.rival.take_steps()
-            records = self.rival.trace()
-            self.rival.records = self.rival.records[:1]
-            for record in records[records[:, 0] >= before]:
-                at = self.rival_from + int(record[0])
-                self.rival_trace.add(at, record[2], record[3 : 3 + p])
+        rival = self.rival
+        if rival is not None and rival.ended != "halted":
+            at = rival.begun + rival.run.state.step
+            rival.ended, rival.theta = advance(rival.run, count, rival.trace, at, rival.theta)
 
     # Messages.
 
@@ -475,6 +460,7 @@ class Session(View):
             moment = self.history.pop()
             self.theta, self.step, self.legs = moment.theta, moment.step, list(moment.legs)
             self.trace.cut(self.step)
+            self.seen.cut(self.step)
             self.run, self.ended = None, ""
         self._draw(landscape=True)
 
@@ -561,7 +547,7 @@ class Session(View):
         kind, other = message.get("kind"), message.get("other")
         if kind not in (None, "batch", "optimizer"):
             raise UsageError(f"what is compared is 'batch' or 'optimizer', not {kind!r}")
-        if kind == "batch":
+        if kind == "batch" and other is not None:
             other = whole(other, "batch", 1)
         old, self.compared = self.compared, None if kind is None else (str(kind), other)
         try:
@@ -573,17 +559,18 @@ class Session(View):
 
     def _begin_rival(self) -> None:
         """Begin the descent beside the first one where that stands, by its settings but for one."""
-        self.rival, self.rival_from = None, self.step
+        self.rival = None
         if self.compared is None:
             return
         kind, other = self.compared
         kept = self.settings
-        self.settings = self.rival_settings = kept._replace(rate=None, **{kind: other})
+        self.settings = settings = kept._replace(rate=None, **{kind: other})
         try:
-            self.rival = self._begun(self._options())
+            run = self._begun(self._options())
         finally:
             self.settings = kept
-        self.rival_trace = drawing.Trace(MOST_DRAWN)
+        way, seen = drawing.Trace(MOST_DRAWN), drawing.Trace(MOST_DRAWN)
+        self.rival = Rival(run, settings, self.step, self.theta.copy(), way, seen)
 
     def _show_work(self, message: Mapping[str, Any]) -> None:
         """Derive the gradient, and show the numbers of the step that comes next."""
@@ -672,18 +659,33 @@ class Session(View):
         diagnosis = self._diagnosis(sums, rate)
         facts["verdict"] = verdict(diagnosis, rate, self.ended, self.unfit)
         facts["zones"] = zones(diagnosis, self.settings)
-        arrays = self._lines(thetas) | self._way(self.trace, "")
+        self.seen.add(self.step, loss, self.theta)
+        arrays = self._lines(thetas) | self._way(self.trace, "", self.seen)
         if self.rival is not None:
-            arrays |= self._way(self.rival_trace, "rival_")
-            facts["rival"] = {
-                "optimizer": self.rival_settings.optimizer,
-                "batch": self.rival_settings.batch,
-                "rate": float(self.rival.schedule(0)),
-            }
+            facts["rival"], beside = self._told_of(self.rival)
+            arrays |= beside
         self._tell(facts, arrays)
         if landscape and self.slice is not None:
             self._find_best()
             self._draw_landscape()
+
+    def _told_of(self, rival: Rival) -> tuple[dict[str, Any], dict[str, Array]]:
+        """Return what is said and drawn of the descent beside the first."""
+        sums = self.problem.data.sums(self.problem.kernel, rival.theta)
+        loss, thetas = sums.loss / sums.weight, [rival.theta]
+        rival.seen.add(rival.begun + rival.run.state.step, loss, rival.theta)
+        if not self.running and rival.ended != "halted":
+            thetas.append(np.asarray(rival.run.next_theta(), dtype=np.float64))
+        facts = {
+            "optimizer": rival.settings.optimizer,
+            "batch": rival.settings.batch,
+            "rate": float(rival.run.schedule(rival.run.state.step)),
+            "loss": finite(loss),
+            "values": self.model.values(rival.theta.tolist()),
+            "ended": rival.ended,
+        }
+        arrays = self._lines(thetas, "rival_") | self._way(rival.trace, "rival_", rival.seen)
+        return facts, arrays
 
     def _diagnosis(self, sums: Sums, rate: float | None) -> Diagnosis | None:
         """Return what the curvature here says of the learning rate."""

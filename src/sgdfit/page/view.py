@@ -90,7 +90,7 @@ class View:
                 "response": to_text(model.formula.response),
                 "columns": list(self.columns),
                 "units": "; ".join(self.units),
-                "compared": ":".join(map(str, self.compared or ())),
+                "compared": ":".join(str(part or "all") for part in self.compared or ()),
                 "parameters": parameters,
                 "options": self.settings._asdict(),
                 "optimizers": list(MENU),
@@ -110,7 +110,7 @@ class View:
     def _tell_typeset(self) -> None:
         self._tell({"type": "typeset", "mathml": formula_mathml(self.model)})
 
-    def _lines(self, thetas: Sequence[Array]) -> dict[str, Array]:
+    def _lines(self, thetas: Sequence[Array], prefix: str = "") -> dict[str, Array]:
         """Return the prediction where the parameters are, and where the next step leads."""
         model, points = self.model, self.points
         fitted = drawing.predictions(model, points, thetas[:1])[0]
@@ -119,14 +119,19 @@ class View:
         if points.grid is not None:
             curves = drawing.curves(model, points, thetas)
             arrays |= zip(("curve", "ahead"), curves, strict=False)
-        return arrays
+        return {f"{prefix}{name}": values for name, values in arrays.items()}
 
-    def _way(self, trace: drawing.Trace, prefix: str) -> dict[str, Array]:
-        """Return the loss by steps, and the way of the two parameters of the contours."""
+    def _way(
+        self, trace: drawing.Trace, prefix: str, seen: drawing.Trace | None = None
+    ) -> dict[str, Array]:
+        """Return the loss by steps, ``seen`` over all rows, and the way on the contours."""
         way = {
             f"{prefix}steps": np.array(trace.steps, dtype=np.float64),
             f"{prefix}losses": np.array(trace.losses, dtype=np.float64),
         }
+        if seen is not None:
+            way[f"{prefix}seen_steps"] = np.array(seen.steps, dtype=np.float64)
+            way[f"{prefix}seen_losses"] = np.array(seen.losses, dtype=np.float64)
         for axis, name in zip("xy", self.slice or (), strict=False):
             place = self.model.free.index(name)
             way[f"{prefix}path_{axis}"] = np.array([theta[place] for theta in trace.thetas])

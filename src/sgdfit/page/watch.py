@@ -187,7 +187,7 @@ class Watch(View):
             step, loss, steps = self.progress.step, self.progress.loss, self.trace.steps
             if steps and step < steps[-1]:  # it is walked anew
                 self.trace = drawing.Trace(MOST_DRAWN)
-            known = bool(steps) and (step == steps[-1] or step % self.trace.every > 0)
+            known = bool(steps) and step - steps[-1] < self.trace.every
             if not known and math.isfinite(loss):
                 self.trace.add(step, loss, self._theta_of(self.progress.parameters))
 
