@@ -177,7 +177,7 @@ def decompose(table: np.ndarray) -> np.ndarray:
     while len(table) > height:
         whole = len(table) - len(table) % height
         blocks = table[:whole].reshape(-1, height, table.shape[1])
-        triangles = np.linalg.qr(blocks, mode="r").reshape(-1, table.shape[1])
+        triangles = np.asarray(np.linalg.qr(blocks, mode="r")).reshape(-1, table.shape[1])
         table = np.vstack([triangles, table[whole:]])
     return np.asarray(np.linalg.qr(table, mode="raw")[0])
 
