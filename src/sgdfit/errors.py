@@ -55,6 +55,10 @@ class CacheWarning(UserWarning):
     """Compiled kernels cannot be kept on disk, or one that was kept is damaged; the run goes on."""
 
 
+class ClusterError(SgdfitError, RuntimeError):
+    """A cluster cannot be reached, is lost, or its workers cannot do what they are asked."""
+
+
 class CheckpointError(DataError):
     """A checkpoint cannot be written, is not one that this run can go on from, or is in use."""
 

@@ -181,6 +181,15 @@ def is_many(text: str) -> bool:
     return "://" in text or _is_pattern(text) or os.path.isdir(os.path.expanduser(text))
 
 
+def absolute(data: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) -> str | list[str]:
+    """Return paths as another process understands them, whatever folder it works in."""
+    if not isinstance(data, str | os.PathLike):
+        return [os.fspath(absolute(item)) for item in data]  # type: ignore[arg-type]
+    text = os.fspath(data)
+    is_address = "://" in text or text == "-"
+    return text if is_address else os.path.abspath(os.path.expanduser(text))
+
+
 def _is_pattern(text: str) -> bool:
     return bool(PATTERN.search(text)) and not os.path.lexists(os.path.expanduser(text))
 

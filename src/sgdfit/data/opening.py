@@ -74,7 +74,7 @@ def open_rows(
     table.positions(names)
     wanted, say = tuple(dict.fromkeys(clean_names(names))), announce or (lambda text: None)
     see_first_times(dataset, wanted)
-    counts = _known_counts(dataset)
+    counts = known_counts(dataset)
     keep = not dataset.again or (dataset.slow and counts is None)
     fits = counts is None or counts.rows * len(wanted) * BYTES <= budget
     if counts is not None and not keep:
@@ -96,7 +96,7 @@ def open_rows(
             break
     else:
         counts = count_rows(dataset, held)
-        _check_rows(dataset, counts)
+        check_rows(dataset, counts)
         columns = concatenate_blocks((batch.finite for _, batch in _emptied(held)), counts.rows)
         for column in columns:
             column.flags.writeable = False
@@ -105,14 +105,15 @@ def open_rows(
     if keep:
         dataset = spilled(dataset, wanted, rest, say)
         rest = read_batches(dataset, wanted, missing, threads, budget)
-        counts = _known_counts(dataset)
+        counts = known_counts(dataset)
     if counts is None or missing == "drop":
         counts = count_rows(dataset, rest)
-    _check_rows(dataset, counts)
+    check_rows(dataset, counts)
     return ChunkedRows(dataset, wanted, counts, missing, threads, budget)
 
 
-def _known_counts(dataset: Dataset) -> RowCounts | None:
+def known_counts(dataset: Dataset) -> RowCounts | None:
+    """Return how many rows there are, where that is known before they are read."""
     counts = [group.rows for group in dataset.row_groups]
     if None in counts:
         return None
@@ -124,7 +125,8 @@ def _emptied(held: deque[tuple[int, FloatBatch]]) -> Iterator[tuple[int, FloatBa
         yield held.popleft()
 
 
-def _check_rows(dataset: Dataset, counts: RowCounts) -> None:
+def check_rows(dataset: Dataset, counts: RowCounts) -> None:
+    """Refuse data of which no row is left."""
     if counts.rows:
         return
     raise DataError(

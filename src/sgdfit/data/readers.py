@@ -29,6 +29,7 @@ from sgdfit.data.files import (
     DataFile,
     Selection,
     Stamp,
+    absolute,
     dangling,
     data_file,
     is_many,
@@ -53,6 +54,7 @@ from sgdfit.data.formats import (
     large_batch,
     reading,
 )
+from sgdfit.data.partitions import is_dask, partitions_of, partitions_table
 from sgdfit.data.rows import dataset_table, read_once
 from sgdfit.data.table import (
     BATCH_ROWS,
@@ -90,6 +92,7 @@ KINDS = (
     "Arrow table, batch or reader, or any Arrow C stream",
     "mapping of names to arrays, such as {'x': x, 'y': y}",
     "iterator of Arrow batches, frames or such mappings",
+    "Dask data frame, or mapping of names to Dask arrays",
 )
 
 
@@ -165,11 +168,16 @@ def open_table(
         table = opener(data)
     if rename or options.na:
         table = _revised(table, rename or {}, options.na)
+    if opener is _open_files:
+        revised = {"rename": rename, "na": na, **given}
+        said = {name: value for name, value in revised.items() if value is not None}
+        table = replace(table, origin={"data": absolute(data), **said})
     if condition is None:
         return table
     before = f"({table.where}) and " if table.where else ""
     chosen = filtered(table, condition)
-    return replace(chosen, where=f"{before}{condition.text}", files=table.files)
+    where = f"{before}{condition.text}"
+    return replace(chosen, where=where, files=table.files, origin=table.origin)
 
 
 def _on_disk(names: Sequence[object]) -> tuple[str, ...]:
@@ -248,6 +256,8 @@ def _opener(data: Any) -> Callable[..., Table] | None:
     package = kind.__module__.partition(".")[0]
     if isinstance(data, Table):
         return replace
+    if is_dask(data):
+        return _open_dask
     several = data if isinstance(data, list | tuple) and data else [data]
     if all(isinstance(path, str | os.PathLike) for path in several):
         return _open_files
@@ -464,6 +474,16 @@ def _open_frame(data: Any) -> Table:
         return index.get_level_values([*levels][place - len(names)]).array  # type: ignore[union-attr]
 
     return _table([*names, *levels.values()], column)
+
+
+def _open_dask(data: Any) -> Table:
+    """Open a Dask data frame, or a mapping of Dask arrays, partition by partition."""
+    parts = partitions_of(data)
+    shape = open_table(parts.empty)
+    schema = shape.arrow(shape.names).schema
+    times = frozenset(n for n in shape.names if kind_of(schema.field(n).type) == "times")
+    known = shape.names, len(parts.parts), parts.read, open_table, f"dask {parts.mark}", times
+    return replace(partitions_table(*known), origin={"parts": parts.parts})
 
 
 def _open_xarray(data: Any) -> Table:

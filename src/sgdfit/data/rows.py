@@ -281,7 +281,7 @@ def timed(table: Table, scales: TimeScales | None) -> Table:
     if table.dataset is None:
         return replace(table, scales=scales)
     found = dataset_table(table.dataset._replace(scales=scales), table.where)
-    return replace(found, where=table.where, files=table.files, scales=scales)
+    return replace(found, where=table.where, files=table.files, scales=scales, origin=table.origin)
 
 
 def see_first_times(dataset: Dataset, names: Sequence[str]) -> None:
@@ -468,12 +468,13 @@ class ChunkedRows:
             a, b = np.searchsorted(starts, [first - length, int(end) - 1], side="right")
             if a < b and count:
                 inside = [(int(s) - first, int(s) - first + length) for s in starts[a:b]]
-                reads.append(partial(self._runs, group, inside))
+                reads.append(partial(self.runs, group, inside))
         parts = list(read_ahead(reads, self.threads, True))
         release_unused()
         return _joined(parts) if parts else ()
 
-    def _runs(self, group: RowGroup, runs: list[tuple[int, int]]) -> Iterator[Arrays]:
+    def runs(self, group: RowGroup, runs: list[tuple[int, int]]) -> Iterator[Arrays]:
+        """Yield the rows of runs, each from a row of the group to before another, in order."""
         first, last = 0, runs[-1][1]
         for columns in self.blocks(group):
             end = first + len(columns[0])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NamedTuple
@@ -199,6 +199,8 @@ class Table:
     files: tuple[str, ...] = ()  # the paths of local files that it is read from
     notes: tuple[str, ...] = ()  # what was left out or guessed, in words
     scales: TimeScales | None = None  # how times are counted
+    # What `open_table` was given, but for the condition, so that another process opens it again.
+    origin: Mapping[str, Any] | None = field(default=None, repr=False)
 
     def load(
         self, names: Sequence[str], *, missing: str = "error", checked: bool = True

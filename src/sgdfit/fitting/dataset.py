@@ -13,15 +13,15 @@ import itertools
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cached_property, partial
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
 from sgdfit.checkpoint.checkpoint import Checkpoint
-from sgdfit.data.rows import Aligner, Arrays, ChunkedRows, release_unused
+from sgdfit.data.rows import Aligner, Arrays, ChunkedRows, Keep, release_unused
 from sgdfit.data.table import Columns, RowGroup
 from sgdfit.errors import UsageError
 from sgdfit.fitting.callbacks import Pass
@@ -88,6 +88,19 @@ class WeightedStream(NamedTuple):
         return Chunk(tuple(columns[place] for place in self.places), weights)
 
 
+class Remote(Protocol):
+    """Rows that lie elsewhere, and are added up there."""
+
+    def added(self, reduction: Reduction) -> Generator[Added, None, None]:
+        """Yield the sums of a pass in order, from the row on that it begins at."""
+
+    def weighed(self, weighting: Weighting) -> tuple[ChunkedRows, Weigher]:
+        """Return the rows of a weight above 0, and what weighs them."""
+
+    def extremes(self, places: Sequence[int]) -> tuple[Array, Array]:
+        """Return the least and the largest value of some of the columns, float64[c] each."""
+
+
 class TrainingData:
     """All rows, what is known of them, and passes through them."""
 
@@ -117,6 +130,8 @@ class TrainingData:
         self._buffer, self._check = buffer, check
         self.root, self._moments = root, None if root is None else self._whitened_moments(root)
         self._scattered: Chunk | None = None
+        held: Any = None if self.stream is None else self.stream.rows
+        self.remote: Remote | None = held if hasattr(held, "added") else None
         self._sums: dict[tuple[str, bytes, bool], Sums] = {}
 
     def _chunks(self, first: int) -> Iterator[Chunk]:
@@ -236,6 +251,8 @@ class TrainingData:
         """The same in all rows, by a pass through them where the subsample is not all of them."""
         if self.subsample.rows == self.rows:
             return self.sample_extremes
+        if self.remote is not None and self.stream is not None:
+            return self.remote.extremes(self.stream.places)
         return column_extremes(self._chunks(0))
 
     def sums(self, kernel: Kernel, theta: Array) -> Sums:
@@ -279,7 +296,7 @@ def _record_name(kernel: Kernel, theta: Array, *, scores: bool) -> str:
 
 # How many rows were added up, and arrays by name: ``partials``, the sums of panels; of the first
 # pass also the ``moments`` of panels, and the columns of single rows that are taken along.
-_Added = tuple[int, dict[str, Array]]
+Added = tuple[int, dict[str, Array]]
 
 
 class Reduction:
@@ -329,11 +346,14 @@ class Reduction:
         self.rows += rows
         self.data.visited += rows
 
-    def _each(self) -> Generator[_Added, None, None]:
+    def _each(self) -> Generator[Added, None, None]:
         """Yield the sums of panels, which threads read and add up part by part."""
         data, edges = self.data, Aligner(PANEL)
+        if data.remote is not None:
+            yield from data.remote.added(self)
+            return
         # Compiled here, lest several threads do it at once.
-        self._add(0, data.subsample.part(0, 1))
+        self.add(0, data.subsample.part(0, 1))
         parts = map_in_order(self._work, data.parts(self.rows), data.threads)
         with contextlib.closing(parts):
             for whole, head, tail in parts:
@@ -342,20 +362,20 @@ class Reduction:
                 # No panel is complete with these: it ends in another part.
                 yield from self._joined(edges, tail)
         for arrays in edges.rest():
-            yield self._add(self.rows, chunk_of(arrays, weighted=data.weighted))
+            yield self.add(self.rows, chunk_of(arrays, weighted=data.weighted))
 
-    def _joined(self, edges: Aligner, chunks: Iterable[Chunk]) -> Iterator[_Added]:
+    def _joined(self, edges: Aligner, chunks: Iterable[Chunk]) -> Iterator[Added]:
         """Yield the sums of panels that begin in one part and end in another."""
         for chunk in chunks:
             for arrays in edges.push(chunk.arrays):
-                yield self._add(self.rows, chunk_of(arrays, weighted=self.data.weighted))
+                yield self.add(self.rows, chunk_of(arrays, weighted=self.data.weighted))
 
-    def _work(self, part: Partition) -> tuple[list[_Added], list[Chunk], list[Chunk]]:
+    def _work(self, part: Partition) -> tuple[list[Added], list[Chunk], list[Chunk]]:
         """Read a part and add up its whole panels; return their sums, and the rest.
 
         That are rows at its head and at its tail, copied, of panels that begin or end in others.
         """
-        whole, head = list[_Added](), list[Chunk]()
+        whole, head = list[Added](), list[Chunk]()
         at, read = part
         cut, weighted, short = Aligner(ALL_PANELS, PANEL), self.data.weighted, -at % PANEL
         for chunk in read():
@@ -364,11 +384,11 @@ class Reduction:
                 head.append(_copied(chunk.part(0, taken)))
                 short, at = short - taken, at + taken
             for arrays in cut.push(chunk.part(taken, chunk.rows).arrays):
-                whole.append(self._add(at, chunk_of(arrays, weighted=weighted)))
+                whole.append(self.add(at, chunk_of(arrays, weighted=weighted)))
                 at += len(arrays[0])
         return whole, head, [_copied(chunk_of(arrays, weighted=weighted)) for arrays in cut.rest()]
 
-    def _add(self, first: int, chunk: Chunk) -> _Added:
+    def add(self, first: int, chunk: Chunk) -> Added:
         """Add up the rows of a chunk that begins at row ``first``, on whichever thread."""
         data, kernel = self.data, self.kernel
         # Far out a formula may overflow.
@@ -404,13 +424,13 @@ class Reduction:
         rows, done = int(known["rows"]), "gradient" in known
         shapes: dict[str, tuple[str, tuple[int, ...]]] = {}
         if rows and not done:
-            shapes["partials"] = ("f", (-(-rows // PANEL), 2, length(p)))
+            shapes["partials"] = ("f", (-1, 2, length(p)))
         if done:
             shapes["partials"] = ("f", (0,))
             shapes |= {"sums": ("f", (2,)), "gradient": ("f", (p,)), "curvature": ("f", (p, p))}
         if rows and self.is_first:
             taken = int(np.searchsorted(data.places, rows))
-            shapes["moments"] = ("f", (-(-rows // PANEL), 4))
+            shapes["moments"] = ("f", (-1, 4))
             arrays = len(data.subsample.arrays)
             shapes |= {f"column {k}": ("f", (taken,)) for k in range(arrays)}
         checkpoint.recall(self.key, shapes)
@@ -498,7 +518,8 @@ def take_in(
     if isinstance(rows, ChunkedRows):
         known = None
         if weighting.text is not None:
-            rows, known = _weighed(rows, weighting)
+            remote: Any = rows if hasattr(rows, "weighed") else None
+            rows, known = remote.weighed(weighting) if remote else _weighed(rows, weighting)
         stream = WeightedStream(rows, [rows.names.index(name) for name in model.columns], known)
         runs = subsample_runs(rows.counted, len(model.columns), seed, straight=straight)
         some = stream.chunk_of(rows.take(*runs))
@@ -558,13 +579,20 @@ def _weighed(stream: ChunkedRows, weighting: Weighting) -> tuple[ChunkedRows, We
         checked_weights(weighting, named(columns), group.label, lambda row: begin + row)
         look(cut.push(columns))
 
-    def has_a_say(columns: Arrays) -> Array | None:
-        if weighting.sigma is not None:
-            return None
-        chosen = np.asarray(given_weights(weighting, named(columns)) > 0)
-        return None if chosen.all() else chosen
-
-    stream = stream.chosen(has_a_say, visit)
+    stream = stream.chosen(keep_of(weighting, stream.names), visit)
     look(cut.rest())
     known.settle()
     return stream, known
+
+
+def keep_of(weighting: Weighting, names: Sequence[str]) -> Keep:
+    """Return what tells which rows of a block have a weight above 0; None for all of them."""
+
+    def keep(columns: Arrays) -> Array | None:
+        if weighting.sigma is not None:
+            return None
+        given = given_weights(weighting, dict(zip(names, columns, strict=True)))
+        chosen = np.asarray(given > 0)
+        return None if chosen.all() else chosen
+
+    return keep

@@ -21,6 +21,7 @@ from sgdfit.errors import CheckpointError, UsageError, did_you_mean
 from sgdfit.fitting.arrowhead import common_model, groups_of, minimize_groups, with_groups
 from sgdfit.fitting.assessment import assess
 from sgdfit.fitting.callbacks import Callback
+from sgdfit.fitting.cluster import cluster_for
 from sgdfit.fitting.multistart import find_minimum, search_starts, searches
 from sgdfit.fitting.nonsmooth import find_from_sums, load_all_rows, takes_sums
 from sgdfit.fitting.options import (
@@ -108,6 +109,7 @@ def fit(
     threads: int | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
     resume: bool = False,
+    cluster: object = None,
     tell: Callable[[str], object] | None = None,
 ) -> Result:
     """Estimate the parameters of a formula by stochastic gradient descent.
@@ -231,6 +233,11 @@ def fit(
     resume : bool
         Whether to go on from the checkpoint of a run that was interrupted or killed, to the last
         bit of the uninterrupted run.
+    cluster : str or distributed.Client, optional
+        Whose workers read the rows and add them up, with the same result to the last bit: the
+        address of a Dask scheduler, ``"tcp://host:8786"``, a client, or ``"local"`` and
+        ``"local:4"``, which start workers on this machine. The workers open files themselves, under
+        the same names. Of Dask's own data by default the client that there is.
     tell : callable, optional
         Called with a sentence on what else goes on, such as data that are kept on a disk.
 
@@ -261,28 +268,30 @@ def fit(
             "fit takes one object that holds all columns by name; write fit(f, {'x': x, 'y': y},"
             " response='y'), where x is an argument of f, or sgdfit.curve_fit(f, x, y)"
         )
-    problem, table = _settled(dict(locals()))
-    # One that draws what is fitted has to know it.
-    if callback is not None and hasattr(callback, "begin"):
-        callback.begin(problem)
-    with problem.data.checkpoint as kept:
-        if checkpoint is not None:
-            _begin(problem, os.fspath(checkpoint))
-        problem, outcome = minimize(problem)
-        external = problem.model.external
-        if outcome.ending == "lost" and external is not None and external.failure is not None:
-            raise external.failure
-        result = assess(problem, outcome)
-        if problem.groups is not None:
-            result = with_groups(problem, result)
-        if result.status.name not in CUT_SHORT:
-            kept.finish()
-        elif checkpoint is not None:
-            cure = (
-                "run it again with resume=True (--resume on the command line), which goes on from"
-                f" {os.fspath(checkpoint)}"
-            )
-            object.__setattr__(result, "status", replace(result.status, cure=cure))
+    given = dict(locals())
+    with cluster_for(cluster, data) as workers:
+        problem, table = _settled(given | {"cluster": workers})
+        # One that draws what is fitted has to know it.
+        if callback is not None and hasattr(callback, "begin"):
+            callback.begin(problem)
+        with problem.data.checkpoint as kept:
+            if checkpoint is not None:
+                _begin(problem, os.fspath(checkpoint))
+            problem, outcome = minimize(problem)
+            external = problem.model.external
+            if outcome.ending == "lost" and external is not None and external.failure is not None:
+                raise external.failure
+            result = assess(problem, outcome)
+            if problem.groups is not None:
+                result = with_groups(problem, result)
+            if result.status.name not in CUT_SHORT:
+                kept.finish()
+            elif checkpoint is not None:
+                cure = (
+                    "run it again with resume=True (--resume on the command line), which goes on"
+                    f" from {os.fspath(checkpoint)}"
+                )
+                object.__setattr__(result, "status", replace(result.status, cure=cure))
     # Beside the declared facts, which are saved.
     object.__setattr__(result, "table", table)
     object.__setattr__(result.trace, "inputs", tuple(map(os.path.abspath, table.files)))
@@ -299,7 +308,7 @@ def _settled(given: dict[str, Any]) -> tuple[Problem, Table]:
     options = settle(given)
     resources = as_resources(
         *(given[name] for name in ("memory", "threads", "checkpoint", "resume", "tell"))
-    )
+    )._replace(cluster=given["cluster"])
     check_policy(given["missing"])
     scales = TimeScales(unit=as_time_unit(given["time_unit"]))
     arrays = [what for what in ("sigma", "weights") if is_array(given[what])]

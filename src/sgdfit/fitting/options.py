@@ -355,6 +355,7 @@ class Resources(NamedTuple):
     # What the run is of, but for the data: see `sgdfit.checkpoint.checkpoint.open_checkpoint`.
     identity: Mapping[str, str] = MappingProxyType({})
     announce: Callable[[str], object] | None = None  # called with a sentence on what goes on
+    cluster: Any = None  # a `sgdfit.fitting.cluster.Cluster`, whose workers read the rows
 
     @property
     def budget(self) -> int:

@@ -12,10 +12,12 @@ import numpy as np
 
 from sgdfit.data.datasets import fingerprint_of
 from sgdfit.data.opening import open_rows
+from sgdfit.data.rows import ChunkedRows
 from sgdfit.data.table import Columns, Table
 from sgdfit.data.times import TimeScale, said_of_columns
 from sgdfit.errors import DataError, UsageError, counted, with_option
 from sgdfit.fitting.callbacks import Callback
+from sgdfit.fitting.cluster import open_on_cluster
 from sgdfit.fitting.dataset import TrainingData, take_in
 from sgdfit.fitting.options import FORGETFUL, Options, Resources, as_resources
 from sgdfit.fitting.sampling import FEW, SUBSAMPLE_ALL, batch_sizes
@@ -417,15 +419,22 @@ def prepare(
     # Whether a checkpoint can be used is better said before the data are read.
     mark = "" if table.dataset is None else table.dataset.fingerprint
     checkpoint = None if table.dataset is None else resources.open_checkpoint(mark, table.label)
-    opened = open_rows(
-        table,
-        [*model.columns, *columns_of(weighting.given)],
-        missing=missing,
-        budget=resources.budget,
-        threads=resources.threads,
-        announce=resources.announce,
-        checked=checked or weighting.given is not None or model.loss.name != SQUARED,
-    )
+    read = [*model.columns, *columns_of(weighting.given)]
+    opened: Columns | ChunkedRows | None = None
+    if resources.cluster is not None:
+        opened = open_on_cluster(
+            resources.cluster, table, read, missing=missing, budget=resources.budget
+        )
+    if opened is None:
+        opened = open_rows(
+            table,
+            read,
+            missing=missing,
+            budget=resources.budget,
+            threads=resources.threads,
+            announce=resources.announce,
+            checked=checked or weighting.given is not None or model.loss.name != SQUARED,
+        )
     if checkpoint is None:
         assert isinstance(opened, Columns)  # what is no dataset is in memory
         mark = fingerprint_of(opened.columns) if resources.checkpoint else ""

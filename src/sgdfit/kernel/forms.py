@@ -46,14 +46,16 @@ def make(
     if form == "numpy":
         from sgdfit.kernel.numpy_kernel import make_numpy
 
-        return make_numpy(model, optimizer)
-    if form == "torch":
+        kernel = make_numpy(model, optimizer)
+    elif form == "torch":
         from sgdfit.kernel.torch_kernel import make_torch
 
-        return make_torch(model, optimizer, device)
-    from sgdfit.kernel.compiled_kernel import make_compiled
+        kernel = make_torch(model, optimizer, device)
+    else:
+        from sgdfit.kernel.compiled_kernel import make_compiled
 
-    return make_compiled(model, optimizer, weighted=weighted)
+        kernel = make_compiled(model, optimizer, weighted=weighted)
+    return kernel._replace(model=model)
 
 
 def choose_form(

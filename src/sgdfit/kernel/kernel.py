@@ -14,6 +14,7 @@ import numpy as np
 
 from sgdfit.kernel.shuffle import Order
 from sgdfit.kernel.summation import Sums, sum_panels
+from sgdfit.model.model import Model
 
 KernelForm = Literal["numpy", "compiled", "torch"]
 
@@ -124,6 +125,8 @@ class Kernel(NamedTuple):
     # chunk it stands; threads may ask for several at once.
     panel_sums: Callable[..., np.ndarray]
     sweep: Callable[[State, Chunk, Segment], SweepResult]
+    # What it is of, from which another process makes the same.
+    model: Model | None = None
 
     def sums(self, theta: np.ndarray, chunk: Chunk) -> Sums:
         """Return the sums over all rows of the chunk."""

@@ -89,6 +89,36 @@ def _total(entry: np.ndarray) -> float:
         return float(np.float64(math.fsum(finite.tolist())) / SCALE)
 
 
+def condensed(terms: np.ndarray) -> np.ndarray:
+    """Return few numbers in the place of many, whose exact sum by column is the same.
+
+    Of ``terms``, float64[k, c], each column becomes its rounded sum, what rounding took away from
+    that, and so on to the last bit. What is not finite, or overflows, stays as it is.
+
+    Examples
+    --------
+    >>> condensed(np.array([[1e16], [1.0], [1.0], [1e-20]])).tolist()
+    [[1.0000000000000002e+16], [1e-20]]
+    """
+    if not np.isfinite(terms).all():
+        return terms
+    try:
+        found = [_expansion(column) for column in terms.T.tolist()]
+    except OverflowError:
+        return terms
+    short = np.zeros((max(map(len, found), default=0), terms.shape[1]))
+    for column, parts in zip(short.T, found, strict=True):
+        column[: len(parts)] = parts
+    return short
+
+
+def _expansion(values: list[float]) -> list[float]:
+    parts: list[float] = []
+    while left := math.fsum([*values, *(-part for part in parts)]):
+        parts.append(left)
+    return parts
+
+
 def _named(total: np.ndarray, rows: int, parameters: int) -> Sums:
     curvature = np.empty((parameters, parameters))
     upper, across = triangle(parameters)

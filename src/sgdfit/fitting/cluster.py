@@ -1,0 +1,431 @@
+"""Rows that the workers of a Dask cluster read and add up; the client sees sums alone.
+
+Since panels add up exactly, a pass over many machines has the bits of a pass on one. What the
+client reads itself are the rows that samples are drawn from.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import re
+import time
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from queue import Empty, SimpleQueue
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from sgdfit import __version__
+from sgdfit.data.opening import check_rows, known_counts
+from sgdfit.data.partitions import is_dask
+from sgdfit.data.rows import Arrays, ChunkedRows, RowCounts, see_first_times
+from sgdfit.data.table import Columns, Table, check_policy, clean_names
+from sgdfit.errors import ClusterError, MissingDependencyError, UsageError, counted, reason_of
+from sgdfit.fitting.dataset import Added, Reduction, keep_of
+from sgdfit.fitting.sampling import SUBSAMPLE_ALL
+from sgdfit.fitting.weights import Weigher, Weighting
+from sgdfit.fitting.worker import (
+    Piece,
+    Source,
+    Task,
+    add_up,
+    count_groups,
+    extremes_of,
+    first_rows,
+    take_runs,
+    weigh,
+)
+from sgdfit.kernel.summation import PANEL
+
+Array = np.ndarray[Any, Any]
+
+# Rows of a task: so few that a slow worker holds up little, so many that asking costs nothing.
+LEAST_PIECE, PIECE = 1 << 18, 1 << 22
+# Tasks that wait at each thread of the workers.
+AHEAD = 3
+# Seconds until a cluster that does not answer, or has no worker, is given up.
+PATIENCE = 20.0
+LOST_PATIENCE = 60.0
+
+
+class Cluster:
+    """A Dask cluster: `map` runs functions of `sgdfit.fitting.worker` there."""
+
+    def __init__(self, client: Any, *, owned: bool, label: str) -> None:
+        self.client, self.owned, self.label = client, owned, label
+
+    def __enter__(self) -> Cluster:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.owned:
+            with contextlib.suppress(Exception):
+                cluster = self.client.cluster
+                self.client.close(timeout=5)
+                if cluster is not None:
+                    cluster.close(timeout=5)
+
+    @property
+    def workers(self) -> int:
+        """How many workers there are."""
+        return len(self._known)
+
+    @property
+    def threads(self) -> int:
+        """How many tasks they run at once."""
+        return sum(worker["nthreads"] for worker in self._known.values())
+
+    @property
+    def _known(self) -> Mapping[str, Any]:
+        found: Mapping[str, Any] = self.client.scheduler_info(n_workers=-1)["workers"]
+        return found
+
+    def map(
+        self, function: Callable[..., Any], tasks: Iterable[Sequence[Any]]
+    ) -> Generator[Any, None, None]:
+        """Yield what a function returns of the arguments of each task, in their order.
+
+        Results are taken as they come; a worker that is slow, or dies, holds up its own alone.
+
+        Raises
+        ------
+        ClusterError
+            When the scheduler is lost, no worker is left, or tasks kill their workers.
+        """
+        left, ready, running = enumerate(tasks), dict[int, Any](), dict[Any, int]()
+        done, following, alone = SimpleQueue[Any](), 0, time.monotonic()
+        try:
+            while True:
+                room = AHEAD * max(1, self.threads) - len(running)
+                for number, arguments in itertools.islice(left, max(0, room)):
+                    future = self.client.submit(function, *arguments, pure=False)
+                    running[future] = number
+                    future.add_done_callback(done.put)
+                if not running:
+                    return
+                with contextlib.suppress(Empty):
+                    future = done.get(timeout=1)
+                    ready[running.pop(future)] = self._result(future)
+                while following in ready:
+                    yield ready.pop(following)
+                    following += 1
+                if self.client.status != "running":
+                    raise self._lost(None)
+                if self.workers:
+                    alone = time.monotonic()
+                elif time.monotonic() - alone > LOST_PATIENCE:
+                    raise ClusterError(
+                        f"{self.label} has had no worker for {LOST_PATIENCE:.0f} s; start some, and"
+                        " go on with resume=True where there is a checkpoint"
+                    )
+        finally:
+            with contextlib.suppress(Exception):
+                self.client.cancel(list(running))
+
+    def _result(self, future: Any) -> Any:
+        from distributed import KilledWorker
+
+        if future.status in ("cancelled", "lost"):
+            raise self._lost(None)
+        try:
+            return future.result()
+        except KilledWorker as error:
+            raise ClusterError(
+                f"workers of {self.label} die of the same task again and again"
+                f" ({reason_of(error)}); see to their logs, or give them more memory"
+            ) from error
+        except (OSError, TimeoutError) as error:
+            if self.client.status == "running":
+                raise
+            raise self._lost(error) from error
+
+    def _lost(self, error: BaseException | None) -> ClusterError:
+        why = f" ({reason_of(error)})" if error is not None else ""
+        return ClusterError(
+            f"the scheduler of {self.label} does not answer any more{why}; start it again, and go"
+            " on with resume=True (--resume) where there is a checkpoint, here or elsewhere"
+        )
+
+
+def cluster_for(given: Any, data: object) -> contextlib.AbstractContextManager[Cluster | None]:
+    """Return the cluster that an option names, for Dask's data the client that there is, if any."""
+    if given is None and is_dask(data):
+        import distributed
+
+        with contextlib.suppress(ValueError):
+            given = distributed.default_client()
+    return contextlib.nullcontext() if given is None else as_cluster(given)
+
+
+def as_cluster(given: Any) -> Cluster:
+    """Return the cluster of an address, of a `distributed.Client`, or a new one of this machine.
+
+    Raises
+    ------
+    ClusterError
+        When nobody answers, it has no workers, or those have another version of sgdfit.
+    UsageError
+        When it is none of these.
+    """
+    try:
+        import distributed
+    except ImportError as error:
+        raise MissingDependencyError(
+            "a cluster needs dask and distributed, which are not installed; install sgdfit[dask]"
+        ) from error
+    if isinstance(given, distributed.Client):
+        found = Cluster(given, owned=False, label=f"the cluster at {_address(given)}")
+    elif isinstance(given, str) and (local := re.fullmatch(r"local(?::([1-9]\d{0,3}))?", given)):
+        found = _local(int(local[1] or 0))
+    elif isinstance(given, str) and re.fullmatch(r"[a-z]+://\S+|[\w.-]+:\d+", given):
+        try:
+            client = distributed.Client(given, timeout=PATIENCE, set_as_default=False)
+        except (OSError, TimeoutError, ValueError) as error:
+            raise ClusterError(
+                f"no scheduler of Dask answers at {given} ({reason_of(error)}); see that it runs"
+                " and that this machine reaches it, or take cluster='local'"
+            ) from error
+        found = Cluster(client, owned=True, label=f"the cluster at {given}")
+    else:
+        raise UsageError(
+            f"cluster={given!r}: give the address of a scheduler, as 'tcp://host:8786', a"
+            " distributed.Client, or 'local' ('local:4' for four workers) for processes of this"
+            " machine"
+        )
+    try:
+        _check(found)
+    except BaseException:
+        found.__exit__()
+        raise
+    return found
+
+
+def _address(client: Any) -> str:
+    return str(getattr(client.scheduler, "address", "") or "an unknown address")
+
+
+def _local(workers: int) -> Cluster:
+    """Start workers on this machine, which only this machine reaches."""
+    import distributed
+    from distributed.deploy.subprocess import SubprocessCluster
+
+    affinity = getattr(os, "sched_getaffinity", None)
+    cores = len(affinity(0)) if affinity else os.cpu_count() or 1
+    # Not by multiprocessing, which runs scripts again that do not guard their main part.
+    cluster = SubprocessCluster(
+        host="127.0.0.1",
+        n_workers=workers or cores,
+        threads_per_worker=1,
+        dashboard_address=None,
+        worker_kwargs={"dashboard": False},
+    )
+    client = distributed.Client(cluster, set_as_default=False)
+    return Cluster(client, owned=True, label=f"the local cluster of {workers or cores}")
+
+
+def _check(cluster: Cluster) -> None:
+    """Refuse a cluster without workers, or whose workers have another sgdfit."""
+    try:
+        cluster.client.wait_for_workers(1, timeout=PATIENCE)
+    except TimeoutError as error:
+        raise ClusterError(
+            f"{cluster.label} has no workers; start some, as by"
+            f" dask worker {_address(cluster.client)}"
+        ) from error
+    found = cluster.client.get_versions(packages=["sgdfit"])["workers"]
+    versions = {place: known["packages"].get("sgdfit") for place, known in found.items()}
+    others = {place: v for place, v in versions.items() if v != __version__}
+    if others:
+        place, version = next(iter(others.items()))
+        has = "no sgdfit" if version is None else f"sgdfit {version}"
+        raise ClusterError(
+            f"{counted(len(others), 'worker')} of {cluster.label} ({place}) has {has}, and this is"
+            f" {__version__}; install the same on all"
+        )
+
+
+class _Slices(NamedTuple):
+    """What a task over rows takes: the piece, and what Dask computes for it."""
+
+    piece: Piece
+    tails: list[Any]
+    parts: list[Any]
+
+
+@dataclass(frozen=True, eq=False)
+class ClusterRows(ChunkedRows):
+    """Rows that the workers of a cluster read; those of the client come one by one."""
+
+    cluster: Cluster = field(kw_only=True)
+    source: Source = field(kw_only=True)
+    partitions: tuple[Any, ...] | None = field(kw_only=True)  # of a Dask collection
+
+    def _parts(self, groups: Iterable[int]) -> list[Any]:
+        """Return futures of partitions, which their tasks need; none for files."""
+        if self.partitions is None:
+            return []
+        return list(self.cluster.client.compute([self.partitions[k] for k in groups]))
+
+    def slices(self, first: int = 0) -> Iterator[_Slices]:
+        """Yield the rows from ``first`` on, which begins a panel, in pieces for tasks."""
+        kept = self.source.kept
+        edges = np.concatenate([[0], np.cumsum(kept, dtype=np.int64)])
+        rows = int(edges[-1])
+        size = min(PIECE, max(LEAST_PIECE, rows // (4 * max(1, self.cluster.threads))))
+        while first < rows:
+            begin = int(np.searchsorted(edges, first, side="right")) - 1
+            end = int(np.searchsorted(edges, min(first + size, rows)))
+            last = min(rows, -(-int(edges[end]) // PANEL) * PANEL)
+            needed = int(np.searchsorted(edges, last))
+            if self.partitions is None:
+                yield _Slices(Piece(first, last, range(begin, needed)), [], [])
+            else:
+                short = last - int(edges[end])
+                tails, submit = [], self.cluster.client.submit
+                for k, part in zip(
+                    range(end, needed), self._parts(range(end, needed)), strict=True
+                ):
+                    some = min(short, kept[k])
+                    tails.append(submit(first_rows, self.source, k, some, part, pure=False))
+                    short -= some
+                groups = range(begin, end)
+                yield _Slices(Piece(first, last, groups), tails, self._parts(groups))
+            first = last
+
+    def counted_again(self) -> ClusterRows:
+        """Return these rows with counts of them, for which the workers read all of them."""
+        number, several = len(self.dataset.row_groups), 1
+        if self.partitions is None:
+            several = max(1, number // (64 * max(1, self.cluster.threads)))
+        runs = [range(k, min(k + several, number)) for k in range(0, number, several)]
+        tasks = ([self.source, run, *self._parts(run)] for run in runs)
+        found = list(itertools.chain.from_iterable(self.cluster.map(count_groups, tasks)))
+        kept, dropped, rows = zip(*found, strict=True)
+        counts = RowCounts(tuple(kept), sum(dropped), sum(rows))
+        return replace(self, counts=counts, source=self.source._replace(kept=counts.kept))
+
+    def take(self, begin: Sequence[int] | Array, length: int) -> Arrays:
+        """Return runs of rows as `ChunkedRows.take` does."""
+        starts, edges = np.asarray(begin), np.concatenate([[0], np.cumsum(self.counts.kept)])
+        tasks = []
+        for k, (first, end) in enumerate(itertools.pairwise(edges.tolist())):
+            a, b = np.searchsorted(starts, [first - length, end - 1], side="right")
+            if a < b and first < end:
+                inside = [(int(s) - first, int(s) - first + length) for s in starts[a:b]]
+                tasks.append((k, inside))
+        found = self.cluster.map(
+            take_runs, ([self.source, k, inside, *self._parts([k])] for k, inside in tasks)
+        )
+        parts = list(itertools.chain.from_iterable(found))
+        return tuple(map(np.concatenate, zip(*parts, strict=True)))
+
+    def added(self, reduction: Reduction) -> Generator[Added, None, None]:
+        """Yield the sums of a pass, piece by piece."""
+        data, kernel = reduction.data, reduction.kernel
+        if kernel.model is None:
+            raise UsageError("this fit cannot be made on a cluster; leave out cluster")
+        first = data.subsample.part(0, 1)
+        task = Task(
+            data.model,
+            kernel.model,
+            kernel.form,
+            "cpu",
+            first,
+            reduction.theta,
+            reduction.scores,
+            reduction.is_first,
+        )
+        pieces = self.slices(reduction.rows)
+        tasks = ([self.source, task, s.piece, len(s.tails), *s.tails, *s.parts] for s in pieces)
+        yield from self.cluster.map(add_up, tasks)
+
+    def weighed(self, weighting: Weighting) -> tuple[ClusterRows, Weigher]:
+        """Return the rows of a weight above 0, and what weighs them."""
+        known = Weigher(weighting, self.label)
+        # The unit is the first weight above 0.
+        for columns in self.chunks():
+            known.look(dict(zip(self.names, columns, strict=True)), 0)
+            if known.unit:
+                break
+        unit, sums, number = known.unit, list[float](), 0
+        tasks = (
+            [self.source, weighting, unit, s.piece, len(s.tails), *s.tails, *s.parts]
+            for s in self.slices()
+        )
+        for some, several in self.cluster.map(weigh, tasks):
+            sums += some
+            number += several
+        known.sums, known.counted = sums, number
+        known.settle()
+        known.sums = []
+        rows = replace(
+            self, keep=keep_of(weighting, self.names), source=self.source._replace(weigher=known)
+        )
+        # A sigma leaves no row out.
+        return rows.counted_again() if weighting.sigma is None else rows, known
+
+    def extremes(self, places: Sequence[int]) -> tuple[Array, Array]:
+        """Return the least and the largest value of columns, float64[c] each."""
+        tasks = ([self.source, list(places), s.piece, *s.parts] for s in self.slices())
+        ends = np.array(list(self.cluster.map(extremes_of, tasks)))
+        return ends[:, 0].min(axis=0), ends[:, 1].max(axis=0)
+
+
+def open_on_cluster(
+    cluster: Cluster, table: Table, names: Sequence[str], *, missing: str, budget: int
+) -> Columns | ClusterRows:
+    """Return rows that the workers of a cluster read, or few rows in the client's memory.
+
+    Raises
+    ------
+    UsageError
+        When the workers cannot read these data by themselves.
+    """
+    check_policy(missing)
+    dataset, origin = table.dataset, table.origin
+    if origin is None or (dataset is not None and not dataset.again):
+        raise UsageError(
+            f"{table.label} are in this process alone, and workers of a cluster read data"
+            " themselves: save them as files that all of them see, give a Dask data frame, or leave"
+            " out cluster"
+        )
+    table.positions(names)
+    wanted = tuple(dict.fromkeys(clean_names(names)))
+    if dataset is None:  # a file so small that it is in memory
+        return table.load(wanted, missing=missing)
+    see_first_times(dataset, wanted)
+    parts = origin.get("parts")
+    source = Source(
+        version=__version__,
+        origin=origin if parts is None else {"count": len(parts)},
+        where=table.where,
+        scales=table.scales,
+        mark=dataset.fingerprint,
+        label=table.label,
+        columns=table.names,
+        names=wanted,
+        missing=missing,
+        kept=(),
+    )
+    counts = known_counts(dataset) if missing == "error" else None
+    known = counts or RowCounts((), 0, 0)
+    rows = ClusterRows(
+        dataset,
+        wanted,
+        known,
+        missing,
+        1,
+        budget,
+        cluster=cluster,
+        source=source._replace(kept=known.kept),
+        partitions=parts,
+    )
+    rows = rows if counts else rows.counted_again()
+    check_rows(dataset, rows.counts)
+    if rows.rows > SUBSAMPLE_ALL:
+        return rows
+    columns = rows.take(np.zeros(1, dtype=np.int64), rows.rows)
+    return Columns(dict(zip(wanted, columns, strict=True)), table.label, rows.counts.dropped)
