@@ -232,6 +232,11 @@ THREADS = _numeric(
     "--threads NUMBER",
     "How many compute at once; one for each core unless given. They change no bit of the answer.",
 )
+CLUSTER = _option(
+    "--cluster ADDRESS",
+    "Read and add up on the workers of a Dask scheduler, tcp://host:8786, or local:4 for four on"
+    " this machine. They change no bit of the answer.",
+)
 JSON = _option("--json", "Print one JSON object and nothing else.", "as_json")
 
 DERIVE = _repeated(
@@ -354,6 +359,7 @@ FIT: Panels = {
     "Long runs and speed": (
         MEMORY,
         THREADS,
+        CLUSTER,
         _option(
             "--checkpoint FILE",
             "Keep what is found in a file, every few seconds. That of a finished run is written"

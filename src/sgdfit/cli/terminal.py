@@ -22,7 +22,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sgdfit.checkpoint.atomic import identity_of_file, replacing
-from sgdfit.errors import CacheWarning, CheckpointWarning, DivergenceWarning, UsageError
+from sgdfit.errors import CacheWarning, CheckpointWarning, DivergenceWarning, UsageError, counted
 from sgdfit.result.rounding import duration
 
 if TYPE_CHECKING:
@@ -491,7 +491,9 @@ def progress_text(progress: Progress) -> str:
     else:
         speed = reading.rows / max(reading.seconds, 1e-9)
         left = duration(math.ceil((reading.of - reading.rows) / speed))
-        parts = [f"{100 * reading.rows // reading.of}%", f"{_short(speed)} rows/s", f"{left} left"]
+        pace = f"{_short(speed)} rows/s"
+        pace += f" on {counted(reading.workers, 'worker')}" if reading.workers else ""
+        parts = [f"{100 * reading.rows // reading.of}%", pace, f"{left} left"]
         parts += [loss] + [f"{progress.distance:.2g} s.e. away"] * math.isfinite(progress.distance)
     return "  ".join(part for part in parts if part != loss or math.isfinite(progress.loss))
 

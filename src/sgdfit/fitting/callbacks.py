@@ -16,6 +16,7 @@ class Pass(NamedTuple):
     rows: int  # seen
     of: int  # to see
     seconds: float  # since it began
+    workers: int = 0  # of a cluster, that read them
 
 
 class Progress(NamedTuple):

@@ -10,6 +10,7 @@ import contextlib
 import itertools
 import os
 import re
+import socket
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -46,8 +47,8 @@ Array = np.ndarray[Any, Any]
 LEAST_PIECE, PIECE = 1 << 18, 1 << 22
 # Tasks that wait at each thread of the workers.
 AHEAD = 3
-# Seconds until a cluster that does not answer, or has no worker, is given up.
-PATIENCE = 20.0
+# Seconds until an address that does not answer is given up, and a cluster without a worker.
+ANSWER, PATIENCE = 5.0, 20.0
 LOST_PATIENCE = 60.0
 
 
@@ -182,6 +183,7 @@ def as_cluster(given: Any) -> Cluster:
         found = _local(int(local[1] or 0))
     elif isinstance(given, str) and re.fullmatch(r"[a-z]+://\S+|[\w.-]+:\d+", given):
         try:
+            _knock(given)
             client = distributed.Client(given, timeout=PATIENCE, set_as_default=False)
         except (OSError, TimeoutError, ValueError) as error:
             raise ClusterError(
@@ -201,6 +203,13 @@ def as_cluster(given: Any) -> Cluster:
         found.__exit__()
         raise
     return found
+
+
+def _knock(address: str) -> None:
+    """Ask whether anybody listens: Dask itself would wait for long."""
+    found = re.fullmatch(r"(?:(?:tcp|tls)://)?\[?([^\]]+?)\]?:(\d+)", address)
+    if found:
+        socket.create_connection((found[1], int(found[2])), timeout=ANSWER).close()
 
 
 def _address(client: Any) -> str:
@@ -262,6 +271,11 @@ class ClusterRows(ChunkedRows):
     cluster: Cluster = field(kw_only=True)
     source: Source = field(kw_only=True)
     partitions: tuple[Any, ...] | None = field(kw_only=True)  # of a Dask collection
+
+    @property
+    def workers(self) -> int:
+        """How many workers there are just now."""
+        return self.cluster.workers
 
     def _parts(self, groups: Iterable[int]) -> list[Any]:
         """Return futures of partitions, which their tasks need; none for files."""

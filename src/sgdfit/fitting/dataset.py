@@ -91,6 +91,10 @@ class WeightedStream(NamedTuple):
 class Remote(Protocol):
     """Rows that lie elsewhere, and are added up there."""
 
+    @property
+    def workers(self) -> int:
+        """How many processes read them."""
+
     def added(self, reduction: Reduction) -> Generator[Added, None, None]:
         """Yield the sums of a pass in order, from the row on that it begins at."""
 
@@ -322,7 +326,9 @@ class Reduction:
                     if checkpoint.is_due:
                         checkpoint.keep(self.key, self._state(), now=True)
                     if data.listener is not None:
-                        data.listener(Pass(self.rows, data.rows, time.perf_counter() - begun))
+                        seconds = time.perf_counter() - begun
+                        workers = 0 if data.remote is None else data.remote.workers
+                        data.listener(Pass(self.rows, data.rows, seconds, workers))
         except BaseException:
             # Written when the checkpoint is closed.
             checkpoint.keep(self.key, self._state())

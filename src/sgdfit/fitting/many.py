@@ -57,7 +57,7 @@ PLAIN = {
 # Options of `fit` that speak of a single run.
 SINGLE = (
     "callback", "callback_every", "trace_every", "checkpoint", "resume", "announce", "tell",
-    "intervals", "bootstrap",
+    "intervals", "bootstrap", "cluster",
 )  # fmt: skip
 STATED = ("response", "jacobian", "loss", "start", "bounds", "fixed", "tied", "constant")
 # Fewer groups are done by `fit` before the code is compiled, which takes some seconds.
