@@ -484,6 +484,16 @@ def test_a_view_hears_why_a_run_has_no_result():
     assert "no column" in clients[0].told[-1]["text"]
 
 
+def test_contours_widen_where_a_step_leaves_them(watch):
+    view = watch()
+    view.ask("hello", "landscape")
+    assert view.ask("range", "landscape", name="a", low=-2, high=0)["view"][:2] == [-2, 0]
+    view.ask("options", rate=0.2)
+    wider = view.ask("step", "landscape")["view"]
+    assert wider[0] == -2
+    assert 0 < view.session.values["a"] < wider[1] <= 4
+
+
 def test_contours_follow_what_they_hold(watch):
     view = watch()
     view.ask("hello", "landscape")

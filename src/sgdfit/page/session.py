@@ -237,7 +237,7 @@ class Session(View):
         self.units, self.invitation = said_of_columns(table.scales), invitation(model.free)
         self.points = drawing.points_of(problem)
         self.best, self.sought, self.running = None, False, False
-        self.unfit = ""  # why there is no fit, wherever parameters are
+        self.unfit, self.shown = "", {}  # why there is no fit, wherever parameters are
         free = model.free
         if self.slice is None or not set(self.slice) <= set(free):
             self.slice = (free[0], free[1]) if len(free) > 1 else None
@@ -665,7 +665,7 @@ class Session(View):
             facts["rival"], beside = self._told_of(self.rival)
             arrays |= beside
         self._tell(facts, arrays)
-        if landscape and self.slice is not None:
+        if self.slice is not None and (landscape or self._is_outside):
             self._find_best()
             self._draw_landscape()
 

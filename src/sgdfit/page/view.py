@@ -26,6 +26,8 @@ Emit = Callable[[dict[str, Any], Sequence[Array]], None]
 MENU = ("sgd", "sgd(momentum=0.9)", *(n for n in OPTIMIZERS if n not in ("sgd", "averaged")))
 # Beside start and answer sliders, and contours beside the path, have this share of their distance.
 ROOM = 0.4
+# So often contours become twice as wide for a way that leaves them; one that diverges goes on.
+DOUBLINGS = 4
 
 
 class View:
@@ -47,6 +49,7 @@ class View:
         self.locked: set[str] = set()
         self.slice: tuple[str, str] | None = None
         self.ranges: dict[str, tuple[float, float]] = {}
+        self.shown: dict[str, tuple[float, float]] = {}  # by the contours
         self.best: Result | None = None
 
     @property
@@ -150,12 +153,30 @@ class View:
             return self.problem
         return scaled(self.problem, scale_at(self.problem, self.theta))
 
+    def _range_shown(self, name: str) -> tuple[float, float]:
+        """Return what the contours show: the slider's range, doubled until the way is within."""
+        place, (low, high) = self.model.free.index(name), self.ranges[name]
+        way = [float(theta[place]) for theta in (*self.trace.thetas, self.theta)]
+        least, most = min(way), max(way)
+        for _ in range(DOUBLINGS):
+            if least < low:
+                low -= high - low
+            if most > high:
+                high += high - low
+        return low, high
+
+    @property
+    def _is_outside(self) -> bool:
+        """Whether the way has left what the contours show."""
+        return any(self._range_shown(name) != shown for name, shown in self.shown.items())
+
     def _draw_landscape(self) -> None:
         """Send the contours of the loss, and where its minimum lies, if that is known."""
         assert self.slice is not None  # the caller has looked
         x, y = self.slice
+        self.shown = {name: self._range_shown(name) for name in self.slice}
         made = drawing.landscape(
-            self._scaled_problem(), self.theta, self.slice, (*self.ranges[x], *self.ranges[y])
+            self._scaled_problem(), self.theta, self.slice, (*self.shown[x], *self.shown[y])
         )
         free = self.model.free
         values = dict(zip(free, self.theta.tolist(), strict=True))
