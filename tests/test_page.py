@@ -14,10 +14,13 @@ import pytest
 
 import sgdfit
 from sgdfit import demo
-from sgdfit.errors import FormulaError
+from sgdfit.errors import FormulaError, UsageError
+from sgdfit.fitting.status import ENDINGS
 from sgdfit.page.server import HEADERS, Page, packed, unpacked
 from sgdfit.page.session import Session
 from sgdfit.page.watch import watched
+from sgdfit.page.words import on_page
+from sgdfit.result.status import STATUSES
 
 pytest.importorskip("starlette")
 
@@ -113,6 +116,47 @@ def test_an_exported_run_repeats_its_numbers(watch, options, tmp_path, monkeypat
     space = {}
     exec(written["text"], space)
     assert space["fit"].values == last["values"]
+
+
+SITES = {
+    "x": np.linspace(0, 4, 40), "site": ["north", "south"] * 20,
+    "y": np.linspace(0, 4, 40) * np.tile([1.0, 3.0], 20) + np.sin(np.arange(40)),
+}  # fmt: skip
+
+
+def test_levels_have_a_slider_and_a_curve_each_and_rows_can_be_left_out(watch):
+    view = watch(SITES, "y = a[site]*x + b")
+    scene = view.ask("hello", "scene")
+    assert [one["name"] for one in scene["parameters"]] == ["a[north]", "a[south]", "b"]
+    assert [one["colour"] for one in scene["parameters"]] == [0, 1, 2]
+    assert scene["levels"] == ["north", "south"]
+    assert view.ask("where", "scene", text="x > 1")["rows"] == 30
+    view.ask("set", name="a[south]", value=2.0)
+    view.session.handle({"type": "step"})
+    last = view.wait("frame", 0, lambda frame: frame["step"] == 1)
+    said = next(said for said in view.said if said[0] is last)
+    curve = dict(zip((name for name, *_ in last["arrays"]), said[1], strict=True))["curve"]
+    north, south = np.split(curve, 2)
+    assert (south - north)[-1] > (south - north)[0]
+    space = {"data": SITES}
+    code = view.ask("export", "answer", kind="python")["text"]
+    exec(code.replace('data = "data.csv"', ""), space)
+    assert space["fit"].values == last["values"]
+    many = {**SITES, "site": [f"s{k % 12}" for k in range(40)]}
+    with pytest.raises(UsageError, match="13 parameters, of which the view shows at most 12"):
+        Session(lambda *_: None, many, "y = a[site]*x + b")
+
+
+def test_cures_name_the_controls_of_the_view():
+    cures = [cure for _, *both in ENDINGS.values() for cure in both if cure]
+    cures += [one.cure for one in STATUSES.values()]
+    walks = [cure for cure in cures if "learning rate" not in cure and "tolerance" not in cure]
+    assert len(walks) > 20
+    for cure in walks:
+        said = on_page(cure.replace("{mended}", '--where "x > 0" (in Python where="x > 0")'))
+        assert not re.search(
+            "--|start=|where=|command line|in Python|steps \\(|bound the par", said
+        )
 
 
 def test_a_run_that_diverges_stops_where_it_was_finite_and_offers_a_rate(watch):
@@ -229,6 +273,8 @@ def test_moving_a_parameter_without_a_step_leaves_one_leg(watch):
         ({"type": "formula", "text": "y = a*exp(b*x"}, "never closed"),
         ({"type": "formula", "text": "y = " + "a+" * 3000 + "x"}, "characters"),
         ({"type": "formula", "text": "z = a*x"}, "no column"),
+        ({"type": "formula", "text": "y = a*e**x"}, "by its lock, at 2.718"),
+        ({"type": "where", "text": "x > 9"}, "widen the condition"),
         ({"type": "set", "name": "a", "value": "nan"}, "a finite number is needed"),
         ({"type": "set", "name": "a", "value": 1e308}, "at most"),
         ({"type": "set", "name": "q", "value": 1}, "no parameter"),
@@ -260,6 +306,10 @@ def test_what_cannot_be_done_is_said_and_nothing_changes(watch, message, said):
 
 def test_data_that_are_pasted_or_dropped_are_fitted(watch, tmp_path):
     view = watch()
+    assert (
+        view.ask("data", "scene", kind="text", text="a,b\n0,1\n1,2\n2,4")["formula"]
+        == "b = c*a + d"
+    )
     scene = view.ask("data", "scene", kind="text", text="t;v\n0;1,5\n1;2,5\n2;3,6\n3;4,4\n")
     assert scene["formula"] == "v = a*t + b"
     assert view.ask("formula", "scene", text="v = a*t^2 + b")["rows"] == 4

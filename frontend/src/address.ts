@@ -8,7 +8,7 @@ const NUMBERS = ["rate", "batch", "seed", "speed"];
 export function readAddress(): Record<string, unknown> {
   const said = new URLSearchParams(location.hash.slice(1));
   const state: Record<string, unknown> = {};
-  for (const name of ["sample", "formula", "optimizer"]) {
+  for (const name of ["sample", "where", "formula", "optimizer"]) {
     const value = said.get(name);
     if (value) state[name] = value;
   }
@@ -23,6 +23,8 @@ export function readAddress(): Record<string, unknown> {
     }
   }
   if (Object.keys(values).length) state.values = values;
+  const [kind, other] = said.get("compare")?.split(":") ?? [];
+  if (kind) state.compared = { kind, other: kind === "batch" && other !== undefined ? Number(other) || null : other };
   const locked = said.get("locked");
   if (locked) state.locked = locked.split(",");
   return state;
@@ -32,6 +34,7 @@ export function readAddress(): Record<string, unknown> {
 export function writeAddress(scene: Scene, frame: Frame | null): void {
   const said = new URLSearchParams();
   if (scene.sample) said.set("sample", scene.sample);
+  if (scene.where) said.set("where", scene.where);
   said.set("formula", scene.formula);
   said.set("optimizer", scene.options.optimizer);
   for (const name of ["rate", "batch", "seed"] as const) {
@@ -39,6 +42,7 @@ export function writeAddress(scene: Scene, frame: Frame | null): void {
     if (value !== null) said.set(name, String(value));
   }
   const locked = scene.parameters.filter((one) => one.locked).map((one) => one.name);
+  if (scene.compared) said.set("compare", scene.compared);
   if (locked.length) said.set("locked", locked.join(","));
   const values = frame?.values ?? {};
   for (const { name } of scene.parameters) {

@@ -14,6 +14,7 @@ export interface Palette {
   other: string;
   third: string;
   point: string;
+  levels: string[];
 }
 
 export function palette(root: Element): Palette {
@@ -27,6 +28,7 @@ export function palette(root: Element): Palette {
     other: of("other"),
     third: of("third"),
     point: of("point"),
+    levels: Array.from({ length: 8 }, (_, k) => of(`parameter-${k}`)),
   };
 }
 
@@ -124,7 +126,7 @@ export class Charts {
   private loss: Framed | null = null;
   private ground: Framed | null = null;
   private scene: Scene | null = null;
-  private points: { x: Float64Array; y: Float64Array; order: number[] } | null = null;
+  private points: { x: Float64Array; y: Float64Array; level: Float64Array | null } | null = null;
   private grid: Float64Array | null = null;
   private frame: Frame | null = null;
   private arrays: Arrays = {};
@@ -156,9 +158,7 @@ export class Charts {
     this.grid = (arrays.grid as Float64Array | undefined) ?? null;
     const y = (arrays.y as Float64Array | undefined) ?? new Float64Array();
     const x = (arrays.x as Float64Array | undefined) ?? null;
-    const over = x ?? y;
-    const order = Array.from(over.keys()).sort((a, b) => (over[a] ?? 0) - (over[b] ?? 0));
-    this.points = { x: x ?? y, y, order };
+    this.points = { x: x ?? y, y, level: (arrays.level as Float64Array | undefined) ?? null };
     this.height.reset();
     this.depth.reset();
     this.land = null;
@@ -237,14 +237,21 @@ export class Charts {
   private side(scene: Scene, prefix: Side["prefix"], data: HTMLElement, left: HTMLElement): Side {
     const across = this.grid ? (scene.variables[0] ?? "x") : `observed ${scene.response}`;
     const up = this.grid ? scene.response : `predicted ${scene.response}`;
-    const colour = prefix ? this.look.third : this.look.main;
+    const colours = scene.levels.length ? scene.levels.map((_, k) => this.levelColour(k)) : [prefix ? this.look.third : this.look.main];
     const points = { show: false };
     return {
       prefix,
       data: this.chart(data, [across, up], {
-        series: [{}, { stroke: colour, width: 2.5, points }, { stroke: this.look.other, width: 2, dash: [6, 5], points }],
+        series: [
+          {},
+          ...colours.map((stroke) => ({ stroke, width: 2.5, points })),
+          ...colours.map((stroke) => ({ stroke: scene.levels.length ? stroke : this.look.other, width: 2, dash: [6, 5], points })),
+        ],
         scales: { x: { time: false, range: () => this.across() }, y: { range: () => this.up() } },
-        hooks: { drawAxes: [(chart) => this.drawPoints(chart, this.arrays[`${prefix}fitted`])] },
+        hooks: {
+          drawAxes: [(chart) => this.drawPoints(chart, this.arrays[`${prefix}fitted`])],
+          draw: [(chart) => this.drawLabels(chart, this.arrays[`${prefix}curve`])],
+        },
       }),
       left: this.chart(left, [across, "residual"], {
         series: [{}, { stroke: "transparent" }],
@@ -305,9 +312,13 @@ export class Charts {
     if (!loss || !points || !frame) return;
     for (const { data, left, prefix } of sides) {
       if (grid) {
-        const curve = Array.from(arrays[`${prefix}curve`] ?? []);
-        const ahead = Array.from(arrays[`${prefix}ahead`] ?? new Array<null>(grid.length).fill(null));
-        data.chart.setData([grid, curve, ahead] as uPlot.AlignedData);
+        const none = new Array<null>(grid.length).fill(null);
+        const lines = ["curve", "ahead"].flatMap((name) => {
+          const whole = arrays[`${prefix}${name}`];
+          const count = this.scene?.levels.length || 1;
+          return Array.from({ length: count }, (_, k) => whole?.subarray(k * grid.length, (k + 1) * grid.length) ?? none);
+        });
+        data.chart.setData([grid, ...lines.map((line) => Array.from<number | null>(line))] as uPlot.AlignedData);
       } else {
         // Of several variables the prediction is drawn over what was observed.
         const ends = this.across();
@@ -370,6 +381,32 @@ export class Charts {
     };
   }
 
+  private levelColour(level: number): string {
+    return this.look.levels[level % this.look.levels.length] ?? this.look.main;
+  }
+
+  /** The name of its level at each curve, one after another from its end. */
+  private drawLabels(chart: uPlot, curve: ArrayLike<number> | undefined): void {
+    const { grid, scene } = this;
+    if (!grid || !curve || !scene?.levels.length) return;
+    this.clipped(chart, (ctx) => {
+      ctx.font = `${12 * devicePixelRatio}px system-ui, sans-serif`;
+      ctx.textAlign = "right";
+      ctx.strokeStyle = getComputedStyle(this.root).backgroundColor;
+      ctx.lineWidth = 3 * devicePixelRatio;
+      let place = grid.length - 2;
+      scene.levels.forEach((name, k) => {
+        ctx.fillStyle = this.levelColour(k);
+        const left = chart.valToPos(grid[place] as number, "x", true);
+        const top = chart.valToPos(curve[k * grid.length + place] as number, "y", true) - 5 * devicePixelRatio;
+        ctx.strokeText(name, left, top);
+        ctx.fillText(name, left, top);
+        const wide = (ctx.measureText(name).width + 12 * devicePixelRatio) / chart.bbox.width;
+        place = Math.max(2, place - Math.ceil(wide * grid.length));
+      });
+    });
+  }
+
   private drawPoints(chart: uPlot, fitted: ArrayLike<number> | undefined): void {
     const { points, look } = this;
     if (!points) return;
@@ -390,7 +427,10 @@ export class Charts {
       ctx.fillStyle = look.point;
       ctx.globalAlpha = points.y.length > 2000 ? 0.35 : 0.9;
       const dot = this.dot(ctx, chart, points.y.length > 2000 ? 1.2 : points.y.length > 300 ? 2 : 3.2);
-      for (let k = 0; k < across.length; k++) dot(across[k] as number, up[k] as number);
+      for (let k = 0; k < across.length; k++) {
+        if (points.level) ctx.fillStyle = this.levelColour(points.level[k] as number);
+        dot(across[k] as number, up[k] as number);
+      }
     });
   }
 
@@ -409,6 +449,7 @@ export class Charts {
       ctx.globalAlpha = points.y.length > 2000 ? 0.35 : 0.9;
       const dot = this.dot(ctx, chart, points.y.length > 2000 ? 1 : 2.2);
       for (let k = 0; k < points.y.length; k++) {
+        if (points.level) ctx.fillStyle = this.levelColour(points.level[k] as number);
         dot(points.x[k] as number, (points.y[k] as number) - (fitted[k] as number));
       }
     });

@@ -28,6 +28,8 @@ export interface Scene {
   columns: string[];
   units: string;
   compared: string;
+  where: string;
+  levels: string[];
   parameters: Parameter[];
   options: Settings;
   optimizers: string[];

@@ -74,6 +74,14 @@ class View {
     "aria-label": "formula",
     change: () => this.ask("formula", { text: this.formula.value }),
   });
+  private readonly where = make("input", {
+    type: "text",
+    class: "formula",
+    spellcheck: "false",
+    placeholder: "all; or such as x > 0",
+    "aria-label": "rows where",
+    change: () => this.ask("where", { text: this.where.value }),
+  });
   private readonly echo = make("div", { class: "echo" });
   private readonly trouble = make("pre", { class: "trouble", role: "alert", hidden: true });
   private readonly sample = make("select", {
@@ -287,6 +295,7 @@ class View {
   private setScene(scene: Scene, arrays: Record<string, Float32Array | Float64Array>): void {
     const another = scene.formula !== this.scene?.formula;
     if (another || document.activeElement !== this.formula) this.formula.value = scene.formula;
+    if (document.activeElement !== this.where) this.where.value = scene.where;
     this.scene = scene;
     this.resultBox.hidden = true;
     const choices = (label: string, kind: string, names: readonly string[]): HTMLElement =>
@@ -511,6 +520,7 @@ class View {
           this.paste,
           make("button", { type: "button", click: () => this.ask("data", { kind: "text", text: this.paste.value }) }, "Use this table"),
         ),
+        steering("rows where", this.where),
         field("formula", this.formula),
         this.trouble,
         this.echo,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -20,6 +21,7 @@ Array = np.ndarray[Any, Any]
 # Points that are drawn; of more rows random ones, always the same.
 MOST_POINTS = 5_000
 GRID = 240  # points of a curve
+MOST_CURVES = 12  # one of each level
 # Of the loss over two parameters: points along each, rows it is computed from, and levels.
 ACROSS, ROWS, LEVELS = 61, 2_000, 16
 ELLIPSE = 90  # points
@@ -34,6 +36,10 @@ class Points(NamedTuple):
     axis: Array | None
     target: Array
     grid: Array | None  # float64[GRID]: where the curve is drawn; None where there is no one axis
+    # A curve each: levels, or pairs of levels of several columns, their codes, and each point's.
+    levels: tuple[str, ...] = ()
+    codes: tuple[dict[str, float], ...] = ({},)
+    level: Array | None = None  # float64[n]
 
 
 def points_of(problem: Problem) -> Points:
@@ -41,15 +47,33 @@ def points_of(problem: Problem) -> Points:
     some = problem.data.sample(min(MOST_POINTS, problem.rows), problem.seed)
     columns = problem.model.named(some.columns)
     target = _spread(evaluate(problem.model.formula.response, columns), some.rows)
-    variables = problem.model.variables
-    if len(variables) != 1:
+    levels = problem.model.formula.levels
+    variables = [name for name in problem.model.variables if name not in levels]
+    own = [columns[name] for name in levels] or [np.zeros(some.rows)]
+    found, level = np.unique(np.array(own), axis=1, return_inverse=True)
+    if len(variables) != 1 or found.shape[1] > MOST_CURVES:
         return Points(columns, some.weights, None, target, None)
     axis = columns[variables[0]]
     low, high = float(axis.min()), float(axis.max())
     margin = 0.02 * (high - low) or 1.0
-    return Points(
-        columns, some.weights, axis, target, np.linspace(low - margin, high + margin, GRID)
-    )
+    grid = np.linspace(low - margin, high + margin, GRID)
+    points = Points(columns, some.weights, axis, target, grid)
+    if not levels:
+        return points
+    codes = tuple(dict(zip(levels, each, strict=True)) for each in found.T.tolist())
+    names = (", ".join(levels[name][int(code)] for name, code in at.items()) for at in codes)
+    return points._replace(levels=tuple(names), codes=codes, level=level.ravel().astype(float))
+
+
+def colours(model: Model) -> list[int]:
+    """Return which colour each parameter has: that of its level, if one column has levels."""
+    levels, families = model.formula.levels, model.formula.families.values()
+    if len(levels) != 1:
+        return list(range(len(model.parameters)))
+    (names,) = levels.values()
+    own = {name: k for members in families for k, name in enumerate(members)}
+    others = itertools.count(len(names))
+    return [own[name] if name in own else next(others) for name in model.parameters]
 
 
 def _spread(values: Any, count: int) -> Array:
@@ -63,9 +87,11 @@ def predictions(model: Model, points: Points, thetas: Sequence[Array]) -> Array:
 
 
 def curves(model: Model, points: Points, thetas: Sequence[Array]) -> Array:
-    """Return the curve on the grid for each of some parameters, float64[k, GRID]."""
+    """Return the curve on the grid for each of some parameters, float64[k, levels, GRID]."""
     assert points.grid is not None  # there is one variable
-    return _curves(model, thetas, [points.grid])
+    at = [[codes.get(name, points.grid) for name in model.variables] for codes in points.codes]
+    each = [_curves(model, thetas, [_spread(one, GRID) for one in columns]) for columns in at]
+    return np.stack([np.broadcast_to(one, (len(thetas), GRID)) for one in each], axis=1)
 
 
 def _curves(model: Model, thetas: Sequence[Array] | Array, columns: Sequence[Array]) -> Array:

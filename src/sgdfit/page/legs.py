@@ -73,6 +73,7 @@ class Way(NamedTuple):
 
     formula: str
     model: Model
+    where: str  # what rows meet
     fixed: dict[str, float]
     legs: tuple[Leg, ...]
     trace: Trace
@@ -122,6 +123,8 @@ def _notebook(way: Way) -> tuple[str, str]:
 
 def _call(way: Way, leg: Leg) -> list[str]:
     given: dict[str, Any] = {"start": leg.start, "missing": "drop", "seed": leg.settings.seed}
+    if way.where:
+        given["where"] = way.where
     if way.fixed:
         given["fixed"] = way.fixed
     if not leg.by_auto:

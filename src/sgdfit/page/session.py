@@ -32,12 +32,13 @@ from sgdfit.data.table import Table
 from sgdfit.data.times import TimeScales, said_of_columns
 from sgdfit.errors import SgdfitError, UsageError, listed
 from sgdfit.fitting.callbacks import Progress
-from sgdfit.fitting.entry import fit
+from sgdfit.fitting.entry import fit, levels_of
 from sgdfit.fitting.options import Options, settle
 from sgdfit.fitting.problem import kernel_of, prepare
 from sgdfit.fitting.sgd import DescentRun, diagnose_at
 from sgdfit.fitting.weights import Weighting
 from sgdfit.formula.formula import symbol, to_text
+from sgdfit.formula.reading import as_formula
 from sgdfit.inference.diagnosis import Diagnosis
 from sgdfit.kernel.summation import Sums
 from sgdfit.model.model import build
@@ -46,7 +47,7 @@ from sgdfit.page.legs import Leg, Rival, Way, advance, exported
 from sgdfit.page.samples import FIRST, SAMPLES
 from sgdfit.page.uploads import uploaded
 from sgdfit.page.view import ROOM, Emit, View, finite, rounded_range, usual_range
-from sgdfit.page.words import invitation, report_html, verdict, zones
+from sgdfit.page.words import invitation, on_page, report_html, said_on_page, verdict, zones
 from sgdfit.result.result import Result
 
 Array = np.ndarray[Any, Any]
@@ -62,6 +63,7 @@ LONGEST_FORMULA = 2_000
 MOST_DRAWN = 2_000
 MOST_SPEED = 10_000
 LARGEST = 1e150  # of numbers by hand: squares of theirs are finite
+MOST_OF_LEVELS = 12  # parameters, where some have a value for each level
 # Of no more rows is the answer looked for before anyone asks.
 MOST_FITTED, LONGEST_SEARCH = 200_000, 2.0  # rows, seconds
 # So near an end, of its own width, sliders grow.
@@ -178,6 +180,7 @@ class Session(View):
         known: dict[Any, Callable[..., None]] = {
             "hello": self._hello,
             "formula": self._set_formula,
+            "where": self._set_where,
             "data": self._set_data,
             "set": self._set,
             "lock": self._lock,
@@ -209,7 +212,8 @@ class Session(View):
             sample = SAMPLES[FIRST]
             data, formula = sample.columns(), formula or sample.formula
             start = sample.start if start is None and formula == sample.formula else start
-        table = timed(open_table(data), TimeScales())
+        self.source = open_table(data)
+        table = timed(self.source, TimeScales())
         self._build(table, first_formula(table.names) if formula is None else formula, start or {})
 
     def _build(
@@ -225,12 +229,22 @@ class Session(View):
                 f"the formula has {len(formula):,} characters, of which at most"
                 f" {LONGEST_FORMULA:,} are taken"
             )
-        known = build(formula, table.names, constant=False).parameters
+        read, levels, coded = as_formula(formula), None, table
+        if read.subscripts:
+            weighing = dict.fromkeys(("weights", "sigma"))
+            coded, levels = levels_of(read, timed(table, TimeScales()), weighing, "drop")
+        known = build(read, table.names, constant=False, levels=levels).parameters
+        if levels and len(known) > MOST_OF_LEVELS:
+            raise UsageError(
+                f"'{formula}' has {len(known)} parameters, of which the view shows at most"
+                f" {MOST_OF_LEVELS} where some have a value for each level; give sgdfit.fit the"
+                " formula, or write fewer of them with brackets"
+            )
         given = {n: float(v) for n, v in values.items() if n in known and math.isfinite(v)}
         fixed = {n: given.pop(n) for n in locked if n in given}
-        model = build(formula, table.names, start=given, fixed=fixed, constant=False)
-        problem = prepare(model, table, Weighting(None), "drop", None, Options(kernel="numpy"))
-        self.table, self.problem, self.formula = table, problem, formula
+        model = build(read, table.names, start=given, fixed=fixed, constant=False, levels=levels)
+        problem = prepare(model, coded, Weighting(None), "drop", None, Options(kernel="numpy"))
+        self.table, self.problem, self.formula, self.where = table, problem, formula, table.where
         self.locked = set(fixed)
         self.theta = np.array(model.start)
         self.columns = [to_text(symbol(name)) for name in table.names]
@@ -336,19 +350,27 @@ class Session(View):
         if not state:
             return
         sample = SAMPLES.get(str(state.get("sample", "")))
-        table = self.table
-        if sample is not None:
-            table = timed(open_table(sample.columns()), TimeScales())
+        source = self.source if sample is None else open_table(sample.columns())
+        table = kept_rows(source, state.get("where", ""))
         self._build(
             table, str(state.get("formula", self.formula)), numbers(state.get("values")),
             [str(name) for name in state.get("locked", ())],
         )  # fmt: skip
         self.sample = self.sample if sample is None else str(state["sample"])
+        self.source = source
+        if "compared" in state:
+            self._compare(state["compared"])
         self._set_options(state)
 
     def _set_formula(self, message: Mapping[str, Any]) -> None:
         kept = {**self.values, **numbers(message.get("values"))}
         self._build(self.table, str(message.get("text", "")), kept, self.locked)
+        self._show()
+
+    def _set_where(self, message: Mapping[str, Any]) -> None:
+        """Keep the rows that meet a condition."""
+        table = kept_rows(self.source, message.get("text", ""))
+        self._build(table, self.formula, self.values, self.locked)
         self._show()
 
     def _set_data(self, message: Mapping[str, Any]) -> None:
@@ -361,7 +383,8 @@ class Session(View):
             formula, start = SAMPLES[name].formula, SAMPLES[name].start
         else:
             data = uploaded(message)
-        table = timed(open_table(data), TimeScales())
+        source = open_table(data)
+        table = timed(source, TimeScales())
         kept, self.ranges = self.ranges, {}
         try:
             self._build(table, formula, start)
@@ -372,7 +395,7 @@ class Session(View):
             except SgdfitError:
                 self.ranges = kept
                 raise
-        self.sample = str(message["name"]) if kind == "sample" else None
+        self.source, self.sample = source, str(message["name"]) if kind == "sample" else None
         self._show()
 
     def _set(self, message: Mapping[str, Any]) -> None:
@@ -500,7 +523,7 @@ class Session(View):
         self.best = found if found.status.ok else None
         self._reach_best()
         self._tell_scene()
-        self._tell({"type": "result", "html": report_html(found)})
+        self._tell({"type": "result", "html": report_html(said_on_page(found))})
         self._draw(landscape=True)
 
     def _fitted(self, start: Mapping[str, float] | None = None, **options: Any) -> Result:
@@ -591,7 +614,7 @@ class Session(View):
             self._tell({"type": "answer", "kind": kind, "name": "fit.html", "text": self._report()})
             return
         fixed = {name: self.values[name] for name in self.locked}
-        way = Way(self.formula, self.model, fixed, tuple(self.legs), self.trace)
+        way = Way(self.formula, self.model, self.where, fixed, tuple(self.legs), self.trace)
         name, text = exported(way, kind)
         self._tell({"type": "answer", "kind": kind, "name": name, "text": text})
 
@@ -617,7 +640,7 @@ class Session(View):
 
     def _tell_error(self, message: Mapping[str, Any], error: Exception) -> None:
         place = getattr(error, "position", None)
-        told = {"type": "error", "where": str(message.get("type")), "text": str(error)}
+        told = {"type": "error", "where": str(message.get("type")), "text": on_page(str(error))}
         self._tell(told if place is None else {**told, "caret": place})
 
     def _tell_scene(self) -> None:
@@ -703,7 +726,13 @@ def first_formula(names: Sequence[str]) -> str:
             f"a curve takes two columns, and the data have {listed(names)}; add one, such as x"
         )
     x, y = (to_text(symbol(name)) for name in (names[0], names[-1]))
-    return f"{y} = a*{x} + b"
+    a, b, *_ = (name for name in "abcdefghklmnpqrsuvw" if name not in names)
+    return f"{y} = {a}*{x} + {b}"
+
+
+def kept_rows(source: Table, where: object) -> Table:
+    """Return the rows that meet a condition, all where there is none."""
+    return timed(open_table(source, str(where).strip() or None), TimeScales())
 
 
 def number(value: Any, what: str) -> float:

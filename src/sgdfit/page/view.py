@@ -45,6 +45,7 @@ class View:
     def __init__(self, emit: Emit) -> None:
         self.emit, self.settings = emit, Settings()
         self.sample: str | None = None
+        self.where = ""  # what rows meet
         self.compared: tuple[str, Any] | None = None  # what a descent beside it changes
         self.locked: set[str] = set()
         self.slice: tuple[str, str] | None = None
@@ -81,9 +82,11 @@ class View:
                 "low": self.ranges[name][0],
                 "high": self.ranges[name][1],
                 "locked": name in self.locked,
-                "colour": k,
+                "colour": colour,
             }
-            for k, (name, value) in enumerate(self.values.items())
+            for (name, value), colour in zip(
+                self.values.items(), drawing.colours(model), strict=True
+            )
         ]
         self._tell(
             {
@@ -97,6 +100,8 @@ class View:
                 "parameters": parameters,
                 "options": self.settings._asdict(),
                 "optimizers": list(MENU),
+                "where": self.where,
+                "levels": list(points.levels),
                 "sample": self.sample,
                 "samples": {name: sample.title for name, sample in SAMPLES.items()},
                 "rows": self.problem.rows,
@@ -107,7 +112,8 @@ class View:
                 "invitation": self.invitation,
             },
             {"y": points.target} | ({} if points.axis is None else {"x": points.axis})
-            | ({} if points.grid is None else {"grid": points.grid}),
+            | ({} if points.grid is None else {"grid": points.grid})
+            | ({} if points.level is None else {"level": points.level}),
         )  # fmt: skip
 
     def _tell_typeset(self) -> None:
@@ -121,7 +127,7 @@ class View:
         arrays = {"fitted": np.broadcast_to(fitted, len(points.target)).astype(np.float32)}
         if points.grid is not None:
             curves = drawing.curves(model, points, thetas)
-            arrays |= zip(("curve", "ahead"), curves, strict=False)
+            arrays |= zip(("curve", "ahead"), map(np.ravel, curves), strict=False)
         return {f"{prefix}{name}": values for name, values in arrays.items()}
 
     def _way(

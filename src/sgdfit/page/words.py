@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from sgdfit.errors import enumerated
@@ -33,9 +35,44 @@ def report_html(result: Result) -> str:
     return str(result._repr_html_())
 
 
+# What sentences of the library say of its options, and what does the same here.
+CONTROLS = (
+    (r"leave out the start, or start there: start='(.*?)'", r"drag the parameters to \1"),
+    (r", or leave out the start so that one is searched", ""),
+    (r'by --where "(.*?)" \(in Python where=".*?"\)', r"by 'rows where': \1"),
+    (r"by fixed='(\w+)=(.*?)' \(--fix on the command line\)", r"by its lock, at \2"),
+    (r"where='(.*?)'", r"'rows where': \1"),
+    (r"raise steps \(or epochs\)|raise steps", "press Fit for me again"),
+    (r"start from these estimates to go on", "press Fit for me to go on"),
+    (r"bound the parameters, or choose a start", "drag the parameters to"),
+    (r"start (nearer|elsewhere)(?:, or bound the parameters)?", r"drag the parameters \1"),
+    (r"bound the parameters(?: so that every row keeps a value, as in b > 0)?, or ", ""),
+    (r",? or bound the parameters", ""),
+    (r"fix or tie one", "lock one"),
+    (r"\bfix (\w+)", r"lock \1"),
+    (r",? or (?:pass|give) \w+='[^']*' \(--[^)]*\)(?: to leave them out)?", ""),
+    (r",? (?:or )?pass \w+=\S+ to sgdfit\.open_table \(--[^)]*\)", ""),
+    (r" \((?:--|sgdfit )[^)]*\)", ""),
+)
+
+
+def on_page(text: str) -> str:
+    """Return a sentence of the library with the controls of the view for its options."""
+    for option, control in CONTROLS:
+        text = re.sub(option, control, text)
+    return text
+
+
+def said_on_page(result: Result) -> Result:
+    """Return a fit whose status and warnings name the controls of the view."""
+    status = result.status
+    status = replace(status, cause=on_page(status.cause), cure=on_page(status.cure))
+    return replace(result, status=status, warnings=tuple(map(on_page, result.warnings)))
+
+
 def as_sentence(note: str) -> str:
     """Return a note with a capital and a full stop."""
-    return f"{note[:1].upper()}{note[1:].removesuffix('.')}." if note else ""
+    return f"{note[:1].upper()}{on_page(note[1:]).removesuffix('.')}." if note else ""
 
 
 def verdict(
@@ -69,7 +106,8 @@ def verdict(
     steps = diagnosis.steps_per_digit_at_rate
     slow = ""
     if steps is not None:
-        slow = f" {steps:,.3g} steps gain" if steps < 1000 else f" {steps:,.0f} steps gain"
+        form = ",.3g" if steps < 1000 else ",.0f" if steps < 1e7 else ".1g"
+        slow = f" {steps:{form}} steps gain"
         slow = f"{slow if steps > 1 else ' A step gains'} a decimal digit."
     return {
         "level": "good",
