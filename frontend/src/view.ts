@@ -76,7 +76,7 @@ class View {
   });
   private readonly where = make("input", {
     type: "text",
-    class: "formula",
+    class: "condition",
     spellcheck: "false",
     placeholder: "all; or such as x > 0",
     "aria-label": "rows where",
