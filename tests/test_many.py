@@ -314,7 +314,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
 @pytest.mark.parametrize(
     ("more", "sentence"),
     [
-        (["--plot", "p.png"], "--plot is for a single fit"),
+        (["--plot", "-"], "--plot - is for a single fit"),
         (["--save", "f.json"], "must be one of .csv, .tsv, .parquet"),
         (["--by", "plot"], "has no column 'plot'"),
         (["--bootstrap", "300"], "--bootstrap is for a single fit, not for those of --by"),

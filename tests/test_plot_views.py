@@ -77,6 +77,69 @@ def test_several_variables_have_a_curve_each_with_the_others_at_their_medians():
     assert fit.plot(over="v").get_xlabel() == "v"
 
 
+SITES = np.repeat([f"s{k}" for k in range(20)], 8)
+MANY = {
+    "site": SITES,
+    "x": np.tile(np.linspace(0, 5, 8), 20),
+    "s": np.full(160, 0.1),
+}
+MANY["y"] = np.repeat(np.linspace(1, 3, 20), 8) * np.exp(-MANY["x"])
+MANY["y"] += np.repeat(np.linspace(0.01, 0.2, 20), 8) * RANDOM.standard_normal(160)
+
+
+def curve_of(ax):
+    return next(line for line in lines(ax) if len(line) > 100).T
+
+
+def test_groups_stand_side_by_side_on_common_axes():
+    fit = sgdfit.fit("y = a[site]*exp(-k*x)", MANY, sigma="s")
+    panels = fit.plot()
+    figure = panels[0].figure
+    assert "16 of 20 groups are shown: the first in the data" in figure.get_suptitle()
+    assert [ax.get_title(loc="left") for ax in panels] == [f"site s{k}" for k in range(16)]
+    assert len({(*ax.get_xlim(), *ax.get_ylim()) for ax in panels}) == 1
+    for k, ax in enumerate(panels):
+        grid, drawn = curve_of(ax)
+        assert drawn == pytest.approx(fit.predict({"site": [f"s{k}"] * len(grid), "x": grid}))
+        points = np.asarray(ax.collections[0].get_offsets())
+        assert points[:, 1] == pytest.approx(MANY["y"][8 * k : 8 * k + 8])
+
+
+def test_of_many_fits_those_asked_for_are_drawn(tmp_path):
+    fits = sgdfit.fit_many("y = a*exp(-k*x)", MANY, by="site", sigma="s")
+    for panels in (fits.plot("worst"), fits.plot(["s7", "s2"])):
+        for ax in panels:
+            (a, k) = fits.values[int(ax.get_title(loc="left")[6:])]
+            grid, drawn = curve_of(ax)
+            assert drawn == pytest.approx(a * np.exp(-k * grid), rel=1e-6)
+    assert [ax.get_title(loc="left") for ax in panels] == ["site s7", "site s2"]
+    worst = [int(ax.get_title(loc="left")[6:]) for ax in fits.plot("worst")]
+    assert worst == np.argsort(-fits.residual_standard_error)[:16].tolist()
+
+
+def test_a_group_without_a_fit_shows_its_rows_and_says_why():
+    rows = np.r_[0:1, 8:24]
+    data = {name: column[rows] for name, column in MANY.items()}
+    fits = sgdfit.fit_many("y = a*exp(-k*x)", data, by="site")
+    first, second, _ = fits.plot()
+    assert "no fit: the group has 1 row" in " ".join(first.texts[0].get_text().split())
+    assert len(first.collections[0].get_offsets()) == 1
+    assert not second.texts
+
+
+def test_the_command_line_draws_groups(tmp_path):
+    from PIL import Image
+
+    from sgdfit.cli.app import main
+
+    rows = [f"{g},{x},{y}" for g, x, y in zip(SITES, MANY["x"], MANY["y"], strict=True)]
+    (tmp_path / "data.csv").write_text("\n".join(["site,x,y", *rows]))
+    command = ["fit", str(tmp_path / "data.csv"), "y = a + b*x", "--by", "site", "--quiet"]
+    assert main([*command, "--plot", str(tmp_path / "fits.png")]) == 0
+    with Image.open(tmp_path / "fits.png") as picture:
+        assert min(picture.size) > 1_000
+
+
 def test_steps_are_those_of_the_trace(decay):
     loss, way = decay.plot_trace()
     assert lines(loss)[0][:, 1] == pytest.approx(decay.trace.loss)
@@ -138,6 +201,8 @@ def test_a_descent_moves(decay, tmp_path, ending):
         (lambda fit: fit.plot_path(("a", "a")), "two different"),
         (lambda fit: fit.animate("x.avi"), "ending"),
         (lambda fit: fit.plot(style="pink"), "no style"),
+        (lambda fit: sgdfit.fit_many("y = a*x", MANY, by="site").plot(["s99"]), "no group 's99'"),
+        (lambda fit: sgdfit.fit_many("y = a*x", MANY, by="site").plot("wrst"), "'worst'"),
     ],
 )
 def test_what_cannot_be_drawn_is_said(decay, draw, said):

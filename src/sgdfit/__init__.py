@@ -89,6 +89,7 @@ _HIGHER = {
     "derive_quantities": "result.derived",
     "animate": "plot.animation",
     "plot_fit": "plot.views",
+    "plot_fits": "plot.multiples",
     "plot_pairs": "plot.views",
     "plot_parameters": "plot.views",
     "plot_path": "plot.views",

@@ -284,7 +284,7 @@ def fit(
             "--follow": follow,
             "--full": full,
             "--trace": trace,
-            "--plot": plot,
+            "--plot -": plot == "-",
             "--report": report,
             "--watch": watch,
         }
@@ -394,12 +394,19 @@ def _fit_groups(
         progress_bar(not output.quiet, "fitting", "groups") as listener,
         stop_on_signal(listener.tell),
     ):
-        table = _open(data, reading, where, options["missing"], listener.tell, (output.save,))
+        files = (output.save, output.plot)
+        table = _open(data, reading, where, options["missing"], listener.tell, files)
         fits = fit_many(formula, table, by, progress=count, **single)
         if output.save is not None:
             fits.write(output.save)
             if not output.quiet:
                 say(f"the table is in {output.save}")
+        if output.plot is not None:
+            from sgdfit.plot import write
+
+            write(fits.plot()[0].figure, Path(output.plot), inputs=fits.inputs)
+            if not output.quiet:
+                say(f"the plot is in {output.plot}")
     if output.as_json:
         print_text(fits.to_json())
     elif not output.quiet:

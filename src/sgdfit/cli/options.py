@@ -255,7 +255,10 @@ FIT: Panels = {
         _text("--sigma TEXT", 'The standard deviation of each row: a column, "0.1*y" or a number.'),
         LOSS,
         WHERE,
-        _option("--plot FILE", "Draw the fit; .png, .svg or .pdf by ending, - in the terminal."),
+        _option(
+            "--plot FILE",
+            "Draw the fit, or with --by the first groups; .png, .svg or .pdf, - in the terminal.",
+        ),
         _option(
             "--report FILE",
             "Write the whole report: .html, a page with the plots and the derivation, .md or .tex.",

@@ -42,7 +42,7 @@ from sgdfit.kernel.kernel import Chunk
 from sgdfit.model.loss import SQUARED
 from sgdfit.model.model import Model, build
 from sgdfit.model.separation import break_names, stepped_names
-from sgdfit.result.fits import Fits, blank, joined
+from sgdfit.result.fits import Fits, Source, blank, joined
 
 if TYPE_CHECKING:
     from sgdfit.fitting.small_groups import SmallGroups
@@ -172,7 +172,9 @@ def fit_many(
         task, fits = _fit_groups(task, groups, table.label, tell)
         parts.append(fits)
     notes = tuple(said_of_columns(scales))
-    return replace(joined(parts), inputs=table.files, notes=notes, shape=shape[:-1])
+    source = Source(table, task.model, task.names, missing, resources.budget, task.options)
+    whole = replace(joined(parts), inputs=table.files, notes=notes, shape=shape[:-1])
+    return replace(whole, source=source)
 
 
 def _by(data: object, by: str | Sequence[str] | None) -> tuple[object, list[str], tuple[int, ...]]:

@@ -14,7 +14,7 @@ import warnings
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -61,7 +61,8 @@ Array = np.ndarray[Any, Any]
 
 GRID = 400  # points of a drawn curve
 BLOCKS = 100  # means that show through the noise of batches
-NAMED = 8  # parameters that a legend has room for
+NAMED = 8  # parameters or groups that a legend has room for
+MOST_CURVES = 60  # of groups, on the same axes
 MOST_BARS = 300
 # Of the largest over the least value of a variable that is drawn by its decades.
 LEAST_SPAN = 300.0
@@ -134,29 +135,51 @@ def write(made: Figure, path: Path, dpi: int = 150, inputs: Iterable[str] = ()) 
 def fitted_curve(
     result: Result, data: object, ax: Axes, style: str = "light", log: str | None = None
 ) -> None:
-    """Draw the curve over the data, its start dashed, with its band and that of new points.
+    """Draw the curve over the data, with its band and that of new points.
 
-    The first, darker, says where the curve may lie; the second where a new observation may fall.
-    With several variables the prediction is drawn against what was observed; without one, against
-    the row. Levels of a column that indexes parameters have a curve each, in their colour. Where
-    sigma was given, few points have their bars. ``log`` is "x", "y", "xy" or "" for none; by
-    default "x" where the data are spread over its decades.
+    The first, darker, says where the curve may lie; the second where a new observation may fall. A
+    start that was given, or that of textbook descent, is dashed. With several variables the
+    prediction is drawn against what was observed; without one, against the row. Groups of a column
+    that indexes parameters have a curve each, in their colour. Where sigma was given, few points
+    have their bars. ``log`` is "x", "y", "xy" or "" for none; by default "x" where the data are
+    spread over its decades.
     """
     look, seen = style_of(style), plot_data(result, data)
+    title = "The fitted curve" if seen.is_curve else "Predicted against observed"
+    dress(ax, look, title, *axis_names(seen))
+    if seen.is_curve and seen.groups:
+        _draw_groups(result, seen, ax, look)
+        return
+    drawn = draw_curve(result, seen, ax, look, log)
+    legend(ax, look, [*drawn.handles.values()], [*drawn.handles])
+    ax.set_ylim(*drawn.limits)
+
+
+def axis_names(seen: PlotData) -> tuple[str, str]:
+    """Return what the axes of `fitted_curve` are called."""
+    if seen.is_curve:
+        return seen.axis_name, seen.response
+    return f"observed {seen.response}", f"predicted {seen.response}"
+
+
+class Drawn(NamedTuple):
+    """What was drawn: handles for a legend by their names, and the extent that shows it."""
+
+    handles: dict[str, Any]
+    limits: tuple[float, float]
+
+
+def draw_curve(
+    result: Result, seen: PlotData, ax: Axes, look: Style, log: str | None = None
+) -> Drawn:
+    """Draw what `fitted_curve` does of rows that have a single curve."""
     rows = counted(len(seen.target), "row")
     if not seen.is_curve:
-        x, y = f"observed {seen.response}", f"predicted {seen.response}"
-        dress(ax, look, "Predicted against observed", x, y)
         points = scatter(ax, look, seen.target, seen.predicted)
         both = np.concatenate([seen.target, seen.predicted])
         ends = [both.min(), both.max()]
         (line,) = ax.plot(ends, ends, color=look.main, linewidth=1.2, zorder=1.5)
-        legend(ax, look, [points, line], [rows, "predicted = observed"])
-        return
-    dress(ax, look, "The fitted curve", seen.axis_name, seen.response)
-    if seen.level:
-        _draw_levels(result, seen, ax, look)
-        return
+        return Drawn({rows: points, "predicted = observed": line}, _limits(seen, []))
     points = scatter(ax, look, seen.axis, seen.target)
     if result.sigma and len(seen.axis) <= MOST_BARS:
         bars = 1 / np.sqrt(seen.weights)
@@ -168,31 +191,48 @@ def fitted_curve(
     grid = spaced(seen.axis.min(), seen.axis.max(), GRID)
     if ON_ALL_ROWS in (result.called or ""):
         grid = np.sort(seen.axis)  # at other rows it is another curve
-    curve, start = (drawable(seen.curve(grid, at)) for at in (seen.end, seen.start))
+    curve = drawable(seen.curve(grid, seen.end))
     shades, edges = _draw_bands(result, seen, grid, ax, look)
-    before = ax.plot(grid, start, color=look.ink, linewidth=1.1, linestyle=DASHES[1], zorder=3)
     (line,) = ax.plot(grid, curve, color=look.main, linewidth=2, zorder=4)
-    names = [rows, "fit", *shades, "start"]
-    legend(ax, look, [points, line, *shades.values(), *before], names)
-    _set_limits(ax, seen, [curve, *edges])
+    limits = _limits(seen, [curve, *edges])
     if "x" in log:
         ax.set_xscale("log")
+        _name_decades(ax.xaxis, seen.axis)
     if "y" in log:
         ax.set_yscale("log")
+        _name_decades(ax.yaxis, seen.target)
         ax.autoscale(axis="y")
+        limits = ax.get_ylim()
+    handles = {rows: points, "fit": line, **shades}
+    given = any(e.start_origin == "given" for e in result.estimates.values())
+    # One that was searched is the search's affair.
+    if seen.start != seen.end and (given or result.optimizer != "auto"):
+        start = drawable(seen.curve(grid, seen.start))
+        dashed = {"color": look.ink, "linewidth": 1.1, "linestyle": DASHES[1], "zorder": 3}
+        (handles["start"],) = ax.plot(grid, start, **dashed)
+    return Drawn(handles, limits)
+
+
+def _name_decades(axis: Any, values: Array) -> None:
+    """Label the decades alone where there are several: what is between would overlap."""
+    from matplotlib.ticker import NullFormatter
+
+    positive = values[values > 0]
+    if len(positive) and positive.max() > 20 * positive.min():
+        axis.set_minor_formatter(NullFormatter())
 
 
 def log_axes(seen: PlotData) -> str:
     """Return "x" where the data are spread over decades of the one variable, else nothing."""
     x = seen.axis
-    if not seen.model.variables or not x.min() > 0 or x.max() / x.min() < LEAST_SPAN:
+    if not seen.others or not x.min() > 0 or x.max() / x.min() < LEAST_SPAN:
         return ""
     # Where in its range the middle row lies: about half on the axis that suits.
     plain, powers = (abs((np.median(v) - v.min()) / np.ptp(v) - 0.5) for v in (x, np.log(x)))
     return "x" if powers < plain - 0.2 else ""
 
 
-def _set_limits(ax: Axes, seen: PlotData, drawn: list[Array]) -> None:
+def _limits(seen: PlotData, drawn: list[Array]) -> tuple[float, float]:
     """Leave room for data and curves; one that runs away must not press the data flat."""
     low, high = seen.target.min(), seen.target.max()
     least = max(abs(high) * 1e-9, 1e-300)
@@ -200,46 +240,53 @@ def _set_limits(ax: Axes, seen: PlotData, drawn: list[Array]) -> None:
     known = np.concatenate([v[np.isfinite(v)] for v in (seen.target, *drawn)])
     known = np.clip(known, low - reach, high + reach)
     margin = 0.08 * max(known.max() - known.min(), least)
-    ax.set_ylim(known.min() - margin, known.max() + margin)
+    return float(known.min() - margin), float(known.max() + margin)
 
 
-def _draw_levels(result: Result, seen: PlotData, ax: Axes, look: Style) -> None:
-    """Draw the rows of each level and its curve, with its band where there are few levels."""
-    levels, lines, drawn = seen.model.formula.levels[seen.level], [], list[Array]()
-    codes, few = seen.columns[seen.level], len(seen.target) <= MOST_POINTS
+def _draw_groups(result: Result, seen: PlotData, ax: Axes, look: Style) -> None:
+    """Draw rows and curve of each group, with its band where there are few groups."""
+    lines, drawn = [], list[Array]()
+    few = len(seen.target) <= MOST_POINTS
     if not few:
         scatter(ax, look, seen.axis, seen.target)
-    for k, level in enumerate(levels):
-        own = seen.axis[codes == k]
-        colour = look.cycle[k % len(look.cycle)]
-        dashes = DASHES[k // len(look.cycle) % len(DASHES)]
+    for k in range(min(MOST_CURVES, len(seen.groups))):
+        own = seen.part(k)
+        colour, dashes = look.of(k)
         if few:
-            scatter(ax, look, own, seen.target[codes == k], colour)
-        ends = own if len(own) else seen.axis
-        grid = np.linspace(ends.min(), ends.max(), GRID)
-        curve = drawable(seen.curve(grid, seen.end, k))
-        lines += ax.plot(
-            grid,
-            curve,
-            color=colour,
-            linestyle=dashes,
-            linewidth=2.0 if len(levels) <= NAMED else 0.9,
-            zorder=4,
-        )
+            scatter(ax, look, own.axis, own.target, colour)
+        grid = np.linspace(own.axis.min(), own.axis.max(), GRID)
+        curve = drawable(own.curve(grid, own.end))
+        width = 2.0 if len(seen.groups) <= NAMED else 0.9
+        lines += ax.plot(grid, curve, color=colour, linestyle=dashes, linewidth=width, zorder=4)
         drawn.append(curve)
-        columns: dict[str, Any] = dict.fromkeys(seen.model.variables, grid)
         with contextlib.suppress(UsageError):  # the fit tells no band
-            if len(levels) <= NAMED:
-                columns[seen.level] = np.full(GRID, level, dtype=object)
-                band = result.predict(columns, "confidence")
+            if len(seen.groups) <= NAMED and result.covariance is not None:
+                band = result.predict(_columns_on(own, grid), "confidence")
                 low, high = drawable(band.low), drawable(band.high)
                 ax.fill_between(grid, low, high, color=colour, alpha=0.25, lw=0, zorder=1.5)
                 drawn += [low, high]
-    names = [f"{seen.level} {level}" for level in levels[:NAMED]]
-    if len(levels) > NAMED:
-        names[-1] += f" … {levels[-1]}"
-    legend(ax, look, lines[:NAMED], names, ncols=1 if len(names) <= 4 else 2)
-    _set_limits(ax, seen, drawn)
+    names = [group_name(seen, k) for k in range(len(lines))]
+    if len(lines) > NAMED:
+        names[NAMED - 1] += f" … {names[-1]}"
+    if len(lines) < len(seen.groups):
+        ax.set_title(f"The fitted curves, {len(lines)} of {len(seen.groups):,}", loc="left")
+    shown = min(NAMED, len(lines))
+    legend(ax, look, lines[:shown], names[:shown], ncols=1 if shown <= 4 else 2)
+    ax.set_ylim(*_limits(seen, drawn))
+
+
+def group_name(seen: PlotData, group: int) -> str:
+    """Return the levels of a group as text."""
+    return ", ".join(f"{name} {level}" for name, level in seen.level_names(group).items())
+
+
+def _columns_on(seen: PlotData, grid: Array) -> dict[str, Any]:
+    """Return the columns from which a curve is predicted on a grid."""
+    columns: dict[str, Any] = dict.fromkeys(seen.others or ("row",), grid)
+    levels = seen.model.formula.levels
+    for name, code in seen.codes.items():
+        columns[name] = np.full(len(grid), levels[name][int(code)], dtype=object)
+    return columns
 
 
 def _draw_bands(
@@ -254,11 +301,13 @@ def _draw_bands(
     from matplotlib.patches import Patch
 
     fill, edge = to_rgba(look.main, 0.09), to_rgba(look.main, 0.5)
-    columns = dict.fromkeys(seen.model.variables or ("row",), grid)
+    columns = _columns_on(seen, grid)
     level = percent(result.level)
     weighed_by = parse_expression(result.weights or "1")[1]
     drawn: dict[str, Any] = {}
     edges: list[Array] = []
+    if result.covariance is None:
+        return drawn, edges
     with contextlib.suppress(UsageError):  # the fit tells no band
         band = result.predict(columns, "confidence")
         low, high = drawable(band.low), drawable(band.high)
@@ -287,18 +336,17 @@ def residuals(result: Result, data: object, ax: Axes, style: str = "light") -> N
     look, seen = style_of(style), plot_data(result, data)
     left = drawable(seen.target - seen.predicted)
     x, name = seen.predicted, f"predicted {seen.response}"
-    if seen.is_curve and seen.model.variables:
+    if seen.is_curve and seen.others:
         x, name = seen.axis, seen.axis_name
     y = f"observed − predicted {seen.response}"
     dress(ax, look, "Residuals, and their root mean square", name, y)
     known = np.isfinite(left) & np.isfinite(x)
     if known.any():
-        levels = seen.model.formula.levels.get(seen.level, ())
-        codes, few = seen.columns.get(seen.level), len(left) <= MOST_POINTS
-        for k in range(len(levels)) if few else ():
-            some = known & (codes == k)
-            scatter(ax, look, x[some], left[some], look.cycle[k % len(look.cycle)])
-        if not (levels and few):
+        coloured = seen.is_curve and len(left) <= MOST_POINTS
+        for k in range(len(seen.groups)) if coloured else ():
+            some = known & (seen.group_of == k)
+            scatter(ax, look, x[some], left[some], look.of(k)[0])
+        if not (seen.groups and coloured):
             scatter(ax, look, x[known], left[known])
         spread = float(np.sqrt(np.mean(left[known] ** 2)))
         ax.axhspan(-spread, spread, color=look.main, alpha=0.12, linewidth=0, zorder=0)

@@ -43,7 +43,7 @@ def animate(
     if ending == ".mp4" and not FFMpegWriter.isAvailable():
         raise UsageError("a .mp4 takes the program ffmpeg, which is not found; write a .gif")
     look, seen = style_of(style), plot_data(result, rows_of(result, data))
-    if not seen.is_curve or seen.level:
+    if not seen.is_curve or seen.groups:
         raise UsageError("a moving picture is of a curve over one variable, which this is not")
     trace, names = result.trace, result.free[:2]
     places = np.unique(np.linspace(0, len(trace) - 1, min(frames, len(trace))).astype(int))

@@ -32,6 +32,7 @@ CONTOUR_GRID = 49
 LEVELS = 14
 ROWS = 1_500  # that the contours are computed from; more would not change the picture
 RUNAWAY = 30.0  # how far beyond its first steps a path is followed
+ROWWISE = ("weights", "axis", "target", "predicted")
 
 
 class PlotData(NamedTuple):
@@ -47,17 +48,38 @@ class PlotData(NamedTuple):
     axis_name: str
     target: Array  # the response on every row
     predicted: Array  # and the curve
-    level: str = ""  # the column that indexes parameters, where it is the only one
+    # Where columns index parameters: the codes of each group of rows with a curve of its own, the
+    # group of each row, and the codes that all rows have.
+    groups: tuple[dict[str, float], ...] = ()
+    group_of: Array = np.zeros(0, dtype=np.int64)
+    codes: dict[str, float] = {}  # noqa: RUF012 (of a tuple; nobody changes it)
+
+    @property
+    def others(self) -> list[str]:
+        """The variables, but for those that index parameters."""
+        return [name for name in self.model.variables if name not in self.model.formula.levels]
 
     @property
     def is_curve(self) -> bool:
-        """Whether there is one variable or none, beside that of levels with curves of their own."""
-        return len(self.model.variables) - bool(self.level) <= 1
+        """Whether there is one variable or none, beside columns that index parameters."""
+        return len(self.others) <= 1
 
-    def curve(self, grid: Array, at: dict[str, float], code: int = 0) -> Array:
-        """Return the curve on ``grid``, for a model of one variable or none; that of a level."""
-        columns = dict.fromkeys(self.model.variables, grid)
-        columns |= {self.level: np.full(len(grid), float(code))} if self.level else {}
+    def part(self, group: int) -> PlotData:
+        """Return the rows of a group."""
+        own = self.group_of == group
+        rows = {name: getattr(self, name)[own] for name in ROWWISE}
+        columns = {name: column[own] for name, column in self.columns.items()}
+        return self._replace(columns=columns, codes=self.groups[group], groups=(), **rows)
+
+    def level_names(self, group: int) -> dict[str, str]:
+        """Return the level that a group has in each column that indexes parameters."""
+        levels, codes = self.model.formula.levels, self.groups[group]
+        return {name: levels[name][int(code)] for name, code in codes.items()}
+
+    def curve(self, grid: Array, at: dict[str, float]) -> Array:
+        """Return the curve on ``grid``, for a model of one variable or none."""
+        columns = dict.fromkeys(self.others, grid)
+        columns |= {name: np.full(len(grid), code) for name, code in self.codes.items()}
         return _values(self.model.prediction, {**columns, **at}, len(grid))
 
     def at(self, columns: dict[str, Array], values: dict[str, float] | None = None) -> Array:
@@ -82,25 +104,36 @@ def plot_data(result: Result, data: object) -> PlotData:
         some = rows.take(*subsample_runs(rows.rows, len(rows.names), seed=0))
         rows = Columns(dict(zip(rows.names, some, strict=True)), rows.label, rows.dropped)
     columns = {name: np.asarray(column, float) for name, column in rows.columns.items()}
-    start = dict(zip(model.free, model.start, strict=True))
-    end = {name: result.values[name] for name in model.free}
-    n, response = rows.rows, model.formula.response
-    levels = model.formula.levels
+    values, n = result.values, rows.rows
+    end = {name: values[name] for name in model.free}
+    return seen_rows(model, columns, end, _values(weight, columns, n), result.time_scales)
+
+
+def seen_rows(
+    model: Model, columns: dict[str, Array], end: dict[str, float], weights: Array, scales: Any
+) -> PlotData:
+    """Return rows of a model with its free parameters at ``end``; ``scales`` are those of times."""
+    n, levels, response = len(weights), [*model.formula.levels], model.formula.response
     others = [name for name in model.variables if name not in levels]
     name = others[0] if others else "row"
-    scale = (result.time_scales or {}).get(name)
+    scale = (scales or {}).get(name)
+    codes, group_of = np.zeros((0, 0)), np.zeros(n, dtype=np.int64)
+    if levels:
+        told = np.stack([columns[name] for name in levels], axis=1)
+        codes, group_of = np.unique(told, axis=0, return_inverse=True)
     return PlotData(
         model,
         columns,
-        weights=_values(weight, columns, n),
-        start=start,
+        weights,
+        start=dict(zip(model.free, model.start, strict=True)),
         end=end,
         response=to_text(response),
         axis=columns[name] if others else np.arange(1.0, n + 1.0),
         axis_name=f"{name} in {scale}" if scale else name,
         target=_values(response, columns, n),
         predicted=_values(model.prediction, {**columns, **end}, n),
-        level=next(iter(levels)) if len(levels) == 1 else "",
+        groups=tuple(dict(zip(levels, map(float, each), strict=True)) for each in codes),
+        group_of=group_of.ravel(),
     )
 
 

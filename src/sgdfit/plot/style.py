@@ -12,6 +12,7 @@ from sgdfit.errors import UsageError, did_you_mean
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
     from matplotlib.text import Text
 
 
@@ -34,6 +35,11 @@ class Style(NamedTuple):
     cycle: tuple[str, ...]  # of several parameters
     ramp: tuple[str, ...]  # density, from few to many
     basin: tuple[str, ...]  # loss, from low to high
+
+    def of(self, k: int) -> tuple[str, Any]:
+        """Return colour and dashes of the k-th of several curves."""
+        count = len(self.cycle)
+        return self.cycle[k % count], DASHES[k // count % len(DASHES)]
 
 
 # Colours that are told apart by colour-blind eyes: Okabe and Ito, Color Universal Design (2008).
@@ -115,7 +121,11 @@ def label(ax: Axes, style: Style, x: str, y: str) -> None:
 
 
 def legend(
-    ax: Axes, style: Style, handles: Sequence[Any], names: Sequence[str], **options: Any
+    ax: Axes | Figure,
+    style: Style,
+    handles: Sequence[Any],
+    names: Sequence[str],
+    **options: Any,
 ) -> None:
     """Name what is drawn; every name is shown, also one that begins with an underscore."""
     options = {"loc": "best", "fontsize": 9, "frameon": True, "framealpha": 0.8, **options}

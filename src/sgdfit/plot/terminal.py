@@ -28,7 +28,7 @@ def text_plot(result: Result, data: object, width: int = 80, height: int = HEIGH
     """
     plotext = require("plotext", "a plot in the terminal")
     seen = plot_data(result, data)
-    if not seen.is_curve or seen.level:
+    if not seen.is_curve or seen.groups:
         raise UsageError(
             "a terminal shows a curve over one variable, which this is not; name a file, as in"
             " --plot fit.png"

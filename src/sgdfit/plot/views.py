@@ -21,6 +21,7 @@ from sgdfit.plot import (
     residuals,
 )
 from sgdfit.plot.landscape import PlotData, plot_data
+from sgdfit.plot.multiples import plot_groups
 from sgdfit.plot.style import dress, label, legend, plain, scatter, shortened, style_of
 from sgdfit.report import percent
 from sgdfit.result.result import Result
@@ -60,13 +61,14 @@ def plot_fit(
     *,
     log: str | None = None,
     over: str | None = None,
+    groups: str | Sequence[Any] = "first",
     style: str = "light",
 ) -> Any:
     """Draw data and curve, with bands, and the residuals beneath; see `Result.plot`."""
     look, seen = style_of(style), plot_data(result, rows_of(result, data))
     if log is not None and not set(log) <= {"x", "y"}:
         raise UsageError(f"log is {log!r}; write 'x', 'y', 'xy' or '' for none")
-    variables = [name for name in seen.model.variables if name != seen.level]
+    variables = seen.others
     if over is not None and over not in variables:
         raise UsageError(
             f"{over!r} is no variable of '{result.formula}'; there are {', '.join(variables)}."
@@ -78,6 +80,8 @@ def plot_fit(
         else:
             fitted_curve(result, seen, ax, style, log)
         return ax
+    if seen.groups and seen.is_curve:
+        return plot_groups(result, seen, groups, log, style)
     several = len(variables) > 1
     shown = [over] if over is not None else variables if several else []
     made = figure_class()(
@@ -106,15 +110,21 @@ def plot_fit(
 def _partial(result: Result, seen: PlotData, name: str, ax: Axes, style: str) -> None:
     """Draw the curve over one of several variables, the others at their medians.
 
-    Points have what the curve leaves of them there: Cook 1993, Technometrics 35(4), 351-362.
+    Columns that index parameters are held at the levels with most rows. Points have what the curve
+    leaves of them there: Cook 1993, Technometrics 35(4), 351-362.
     """
-    look, model = style_of(style), seen.model
-    held = {n: float(np.median(seen.columns[n])) for n in model.variables if n != name}
+    look = style_of(style)
+    held = {n: float(np.median(seen.columns[n])) for n in seen.others if n != name}
+    told = {n: f"{value:.4g}" for n, value in held.items()}
+    if seen.groups:
+        most = int(np.bincount(seen.group_of).argmax())
+        held |= seen.groups[most]
+        told |= seen.level_names(most)
     own = seen.columns[name]
     grid = np.linspace(own.min(), own.max(), 200)
     across = replace_columns(seen, {**held, name: grid})
     at_rows = replace_columns(seen, {**held, name: own})
-    others = ", ".join(f"{n} = {value:.4g}" for n, value in held.items())
+    others = ", ".join(f"{n} = {text}" for n, text in told.items())
     dress(ax, look, f"at {others}", name, seen.response)
     scatter(ax, look, own, at_rows + seen.target - seen.predicted)
     ax.plot(grid, across, color=look.main, linewidth=2, zorder=4)
@@ -199,7 +209,7 @@ def plot_pairs(
     table, seen = result.table if data is None else data, None
     if table is not None and result.rows <= MOST_REFITTED and result.loss_name == "mse":
         seen = plot_data(result, table)
-        seen = None if seen.level else seen
+        seen = None if seen.groups else seen
     told: list[tuple[Any, str]] = []
     for ax in axes.ravel():
         ax.set_visible(False)

@@ -9,18 +9,32 @@ import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+import sgdfit
+from sgdfit.data.table import Table
 from sgdfit.errors import UsageError, did_you_mean, require
+from sgdfit.model.model import Model
 from sgdfit.result.rounding import plus_minus
 from sgdfit.result.table_file import writing_table
 from sgdfit.result.tables import html_table, text_table
 
 # Groups that are shown.
 SHOWN = 8
+
+
+class Source(NamedTuple):
+    """What each group was fitted from."""
+
+    table: Table
+    model: Model
+    names: tuple[str, ...]  # of the columns of numbers
+    missing: str
+    budget: int  # bytes that rows may take
+    options: dict[str, Any]  # of `sgdfit.fit`
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -44,6 +58,7 @@ class Fits:
     notes : how times are counted, one sentence each
     inputs : files that were read, which none may be written over
     shape : of the array that had the groups side by side, without its last axis; else ()
+    source : the rows, for plots; None once the table was pickled
     """
 
     formula: str
@@ -60,6 +75,11 @@ class Fits:
     notes: tuple[str, ...] = ()
     inputs: tuple[str, ...] = ()
     shape: tuple[int, ...] = ()
+    source: Source | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what is pickled: the table, not the rows."""
+        return vars(self) | {"source": None}
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -93,6 +113,35 @@ class Fits:
         if name not in columns:
             raise UsageError(f"there is no column {name!r}.{did_you_mean(name, columns)}")
         return np.asarray(columns[name]).reshape(self.shape or len(self))
+
+    def plot(
+        self,
+        groups: str | Sequence[Any] = "first",
+        *,
+        log: str | None = None,
+        style: str = "light",
+    ) -> Any:
+        """Draw groups side by side, each with its rows and its curve, 16 at most.
+
+        Parameters
+        ----------
+        groups : "first", "worst" or list
+            The first of the data; those that could not be fitted and those with the largest
+            residual standard error; or those named, as in ``["A", "B"]``, with several columns
+            ``[("A", 1), ("B", 2)]``.
+        log, style
+            As for `Result.plot`.
+
+        Returns
+        -------
+        array of Axes
+
+        Raises
+        ------
+        UsageError
+            When there is no such group, or the rows could be read once only.
+        """
+        return sgdfit.higher("plot_fits")(self, groups, log=log, style=style)
 
     def to_arrow(self) -> Any:
         """Return the table as a pyarrow.Table."""

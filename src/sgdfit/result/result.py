@@ -546,6 +546,7 @@ class Result:
         *,
         log: str | None = None,
         over: str | None = None,
+        groups: str | Sequence[Any] = "first",
         style: str = "light",
     ) -> Any:
         """Draw data and curve with their bands, and the residuals beneath, by matplotlib.
@@ -561,6 +562,9 @@ class Result:
         over : str, optional
             Of several variables the one that is drawn over, the others at their medians; by default
             each has axes of its own.
+        groups : "first", "worst" or list, optional
+            Where a column indexes parameters, its groups of rows stand side by side, 16 at most:
+            the first, those with the largest residuals, or those named, as in ``["A", "B"]``.
         style : "light" or "dark"
 
         Returns
@@ -573,7 +577,8 @@ class Result:
         UsageError
             When the rows are not known, or an option cannot be used.
         """
-        return sgdfit.higher("plot_fit")(self, data, ax, log=log, over=over, style=style)
+        chosen = {"log": log, "over": over, "groups": groups, "style": style}
+        return sgdfit.higher("plot_fit")(self, data, ax, **chosen)
 
     def plot_trace(self, ax: Any = None, *, style: str = "light") -> Any:
         """Draw the loss and the parameters by steps; onto given axes the loss alone."""
