@@ -16,6 +16,8 @@ import sgdfit
 from sgdfit import demo
 from sgdfit.errors import FormulaError, UsageError
 from sgdfit.fitting.status import ENDINGS
+from sgdfit.formula.evaluation import evaluate
+from sgdfit.page.samples import SAMPLES
 from sgdfit.page.server import HEADERS, Page, packed, unpacked
 from sgdfit.page.session import Session
 from sgdfit.page.watch import watched
@@ -200,6 +202,29 @@ def test_fit_for_me_ends_at_the_least_squares(watch):
     assert land["star"] == pytest.approx([answer["a"].value, answer["b"].value])
 
 
+@pytest.mark.parametrize(
+    ("sample", "x", "y", "moved"),
+    [("tutorial", 0.0, 3.0, ["c"]), ("peak", 6.0, 5.0, None), ("growth", 20.0, 12.0, None)],
+)
+def test_a_pull_leads_the_curve_to_a_point_by_the_least_change(watch, sample, x, y, moved):
+    view = watch()
+    view.ask("data", "frame", kind="sample", name=sample)
+    view.ask("pause", "landscape")
+    before = dict(view.session.values)
+    count = len(view.said)
+    for _ in range(8):  # a drag is many pulls
+        view.session.handle({"type": "pull", "x": x, "y": y})
+        time.sleep(0.05)
+    prediction, (axis,) = view.session.model.prediction, view.session.model.variables
+    through = pytest.approx(y, rel=1e-6)
+    frame = view.wait(
+        "frame", count, lambda one: evaluate(prediction, {**one["values"], axis: x}) == through
+    )
+    assert moved is None or frame["pulled"] == moved
+    view.session.handle({"type": "back"})  # the drag as a whole
+    view.wait("frame", count, lambda one: one["values"] == before)
+
+
 def test_a_locked_parameter_stays(watch):
     view = watch()
     view.ask("lock", "scene", name="c", locked=True)
@@ -233,6 +258,13 @@ def test_many_rows_are_stepped_on_and_some_are_drawn(watch):
     scene = view.ask("data", "scene", kind="sample", name="many")
     assert scene["rows"] == 100_000
     assert scene["drawn"] == 5_000
+    told = view.wait("density", 0)
+    (counts,) = next(arrays for message, arrays in view.said if message is told)
+    left, right, bottom, top = told["view"]
+    x, y = SAMPLES["many"].columns().values()
+    expected, *_ = np.histogram2d(y, x, (100, 160), [(bottom, top), (left, right)])
+    assert np.abs(counts.reshape(100, 160) - expected).sum() <= 2
+    assert counts.sum() > 99_900
     before = len(view.said)
     view.session.handle({"type": "step"})
     view.wait("frame", before, lambda frame: frame["step"] == 1)

@@ -143,6 +143,23 @@ def test_dragging_a_slider_moves_the_curve_and_the_loss(page):
     assert fact(page, "loss") < before
 
 
+def test_the_curve_is_dragged_by_itself(page):
+    box = page.locator(".chart.data .u-over").first.bounding_box()
+    middle, foot = box["x"] + box["width"] / 2, box["y"] + box["height"]
+    for y in range(round(box["y"]), round(foot), 5):
+        page.mouse.move(middle, y)
+        if page.locator(".handle:not([hidden])").count():
+            break
+    page.mouse.down()
+    page.mouse.move(middle, foot - 20, steps=10)
+    page.wait_for_selector(".pulled:has([aria-label='value of c'])")
+    page.mouse.up()
+    assert page.locator(".pulled").count() == 1
+    until(page, "parseFloat(document.querySelector('[aria-label=\"value of c\"]').value) < 6")
+    page.locator("button", has_text="Back").click()
+    until(page, "document.querySelector('[aria-label=\"value of c\"]').value === '9'")
+
+
 def test_the_keys_step_run_and_reset(page):
     begun = fact(page, "loss")
     page.keyboard.press("s")
@@ -288,11 +305,12 @@ def test_nothing_sticks_out_and_axe_finds_nothing(browser, served, width, scheme
 def test_a_hundred_thousand_rows_move_smoothly(page):
     page.get_by_label("sample data").select_option("many")
     until(page, "/100,000 rows/.test(document.body.innerText)")
+    page.locator("button", has_text="Run").click()
+    until(page, "parseFloat(document.querySelector('.fact b').innerText) > 1")
     page.evaluate(
         "window.frames_seen = 0; new MutationObserver(() => window.frames_seen++).observe("
         "document.querySelector('.facts'), {childList: true})"
     )
-    page.locator("button", has_text="Run").click()
     page.wait_for_timeout(2_000)
     page.locator("button", has_text="Pause").click()
     # 30 a second on a machine that does nothing else.

@@ -2,8 +2,8 @@
 
 import uPlot from "uplot";
 
-import type { Arrays, Frame, Landscape, Scene } from "./messages";
-import { short } from "./elements";
+import type { Arrays, Density, Frame, Landscape, Scene } from "./messages";
+import { make, short } from "./elements";
 
 /** Colours of the page, as they are in light and in dark. */
 export interface Palette {
@@ -64,6 +64,23 @@ class Steady {
   }
 }
 
+/** Counts as a picture, the more the darker. */
+function picture(counts: ArrayLike<number>, across: number, colour: string): HTMLCanvasElement {
+  const drawn = make("canvas", { width: across, height: counts.length / across });
+  const ctx = drawn.getContext("2d");
+  const most = Math.log1p(Math.max(...Array.from(counts)));
+  if (!ctx || !most) return drawn;
+  ctx.fillStyle = colour;
+  for (let k = 0; k < counts.length; k++) {
+    if (!counts[k]) continue;
+    ctx.globalAlpha = 0.06 + 0.6 * (Math.log1p(counts[k] as number) / most);
+    ctx.fillRect(k % across, drawn.height - 1 - Math.floor(k / across), 1, 1);
+  }
+  return drawn;
+}
+
+// So near the curve, in pixels, a pointer takes hold of it.
+const REACH = 14;
 const FONT = "12px system-ui, sans-serif";
 
 function axes(look: Palette, x: string, y: string): uPlot.Axis[] {
@@ -132,10 +149,12 @@ export class Charts {
   private arrays: Arrays = {};
   private land: Landscape | null = null;
   private lines: Arrays = {};
+  private density: { told: Density; counts: ArrayLike<number>; picture: HTMLCanvasElement | null } | null = null;
   private readonly height = new Steady();
   private readonly depth = new Steady();
   private look: Palette;
   onDrag: ((values: Record<string, number>) => void) | null = null;
+  onPull: ((x: number, y: number, level: number) => void) | null = null;
 
   constructor(
     private readonly root: HTMLElement,
@@ -150,6 +169,7 @@ export class Charts {
   ) {
     this.look = palette(root);
     this.listenToGround();
+    this.listenToCurve();
   }
 
   /** Take another formula or other data. */
@@ -161,8 +181,7 @@ export class Charts {
     this.points = { x: x ?? y, y, level: (arrays.level as Float64Array | undefined) ?? null };
     this.height.reset();
     this.depth.reset();
-    this.land = null;
-    this.frame = null;
+    this.land = this.frame = this.density = null;
     this.arrays = {};
     this.make();
   }
@@ -171,6 +190,7 @@ export class Charts {
   make(): void {
     this.look = palette(this.root);
     this.destroy();
+    if (this.density) this.density.picture = null;
     const { scene, places, look } = this;
     if (!scene) return;
     this.sides = [this.side(scene, "", places.data, places.left)];
@@ -184,7 +204,7 @@ export class Charts {
         dots(look.main),
         dots(look.third),
       ],
-      scales: { x: { time: false }, y: { distr: 3, range: (_, low, high) => (high > 0 ? uPlot.rangeLog(low, high, 10, true) : [0.1, 10]) } },
+      scales: { x: { time: false, range: (_, low, high) => [low, Math.max(high, low + 5)] }, y: { distr: 3, range: (_, low, high) => (high > 0 ? uPlot.rangeLog(low, high, 10, true) : [0.1, 10]) } },
     });
     const [x, y] = scene.slice;
     this.ground = this.chart(places.ground, [x ?? "", y ?? ""], {
@@ -206,6 +226,11 @@ export class Charts {
     if (Boolean(frame.rival) !== this.sides.length > 1) return this.make();
     this.update();
     if (this.land) this.ground?.chart.redraw(false);
+  }
+
+  setDensity(told: Density, counts: ArrayLike<number>): void {
+    this.density = { told, counts, picture: null };
+    for (const { data } of this.sides) data.chart.redraw(false);
   }
 
   setLandscape(land: Landscape, arrays: Arrays): void {
@@ -424,6 +449,8 @@ export class Charts {
         }
         ctx.stroke();
       }
+      if (this.grid) this.drawDensity(ctx, chart);
+      if (this.density && this.grid) return;
       ctx.fillStyle = look.point;
       ctx.globalAlpha = points.y.length > 2000 ? 0.35 : 0.9;
       const dot = this.dot(ctx, chart, points.y.length > 2000 ? 1.2 : points.y.length > 300 ? 2 : 3.2);
@@ -432,6 +459,17 @@ export class Charts {
         dot(across[k] as number, up[k] as number);
       }
     });
+  }
+
+  /** How many of all rows there are at each place, on a logarithmic scale. */
+  private drawDensity(ctx: CanvasRenderingContext2D, chart: uPlot): void {
+    if (!this.density) return;
+    const { counts, told } = this.density;
+    this.density.picture ??= picture(counts, told.across, this.look.point);
+    const [left, right, bottom, top] = told.view;
+    const [x, y] = [chart.valToPos(left, "x", true), chart.valToPos(top, "y", true)];
+    ctx.imageSmoothingEnabled = false;
+    ctx.drawImage(this.density.picture, x, y, chart.valToPos(right, "x", true) - x, chart.valToPos(bottom, "y", true) - y);
   }
 
   private drawResiduals(chart: uPlot, fitted: ArrayLike<number> | undefined): void {
@@ -545,6 +583,57 @@ export class Charts {
     }
     ctx.closePath();
     ctx.fill();
+  }
+
+  /** The curve can be dragged, which moves the parameters that it depends on there. */
+  private listenToCurve(): void {
+    const place = this.places.data;
+    const handle = make("div", { class: "handle", hidden: true });
+    let level: number | null = null;
+    const under = (event: PointerEvent): { x: number; y: number; level: number; top: number; left: number } | null => {
+      const chart = this.sides[0]?.data.chart;
+      const { grid, arrays } = this;
+      if (!chart || !grid || !arrays.curve || !this.onPull) return null;
+      const box = chart.over.getBoundingClientRect();
+      const left = Math.min(Math.max(event.clientX - box.left, 0), box.width);
+      const [x, y] = [chart.posToVal(left, "x"), chart.posToVal(event.clientY - box.top, "y")];
+      const at = Math.round(((x - (grid[0] as number)) / ((grid[grid.length - 1] as number) - (grid[0] as number))) * (grid.length - 1));
+      const tops = Array.from({ length: arrays.curve.length / grid.length }, (_, k) => chart.valToPos(arrays.curve?.[k * grid.length + at] as number, "y"));
+      const far = tops.map((top) => Math.abs(top - (event.clientY - box.top)));
+      const near = level ?? far.indexOf(Math.min(...far));
+      if (level === null && !((far[near] ?? Infinity) < REACH)) return null;
+      return { x, y, level: near, left, top: level === null ? (tops[near] ?? 0) : event.clientY - box.top };
+    };
+    const show = (event: PointerEvent): void => {
+      const found = under(event);
+      handle.hidden = !found;
+      place.style.cursor = found ? (level === null ? "grab" : "grabbing") : "";
+      if (!found) return;
+      const over = this.sides[0]?.data.chart.over;
+      if (over && handle.parentElement !== over) over.append(handle);
+      handle.style.translate = `${found.left}px ${found.top}px`;
+    };
+    place.addEventListener("pointerdown", (event) => {
+      const found = under(event);
+      if (!found || event.button) return;
+      level = found.level;
+      place.setPointerCapture(event.pointerId);
+      show(event);
+    });
+    place.addEventListener("pointermove", (event) => {
+      const found = level === null ? null : under(event);
+      if (found) this.onPull?.(found.x, found.y, found.level);
+      show(event);
+    });
+    for (const end of ["pointerup", "pointercancel", "pointerleave"] as const) {
+      place.addEventListener(end, (event) => {
+        if (end !== "pointerleave") level = null;
+        if (level === null && end === "pointerleave") handle.hidden = true;
+        else show(event);
+      });
+    }
+    // A finger on the curve drags it, and elsewhere scrolls.
+    place.addEventListener("touchmove", (event) => level !== null && event.preventDefault(), { passive: false });
   }
 
   /** The point on the contours can be dragged, which moves both parameters. */

@@ -66,6 +66,7 @@ export interface Frame {
   running: boolean;
   ended: string;
   undo: number;
+  pulled?: string[];
   rate: number | null;
   options: Settings;
   next?: Record<string, number | null>;
@@ -94,6 +95,13 @@ export interface Landscape {
   of: number[];
   held: string;
   star?: [number, number];
+}
+
+/** How many of all rows there are at each place. */
+export interface Density {
+  type: "density";
+  view: [number, number, number, number];
+  across: number;
 }
 
 export interface Work {
@@ -132,7 +140,7 @@ export interface Watching {
   text: string;
 }
 
-export type Told = Scene | Typeset | Frame | Landscape | Work | Answer | Failure | ResultTold | Watching;
+export type Told = Scene | Typeset | Frame | Landscape | Density | Work | Answer | Failure | ResultTold | Watching;
 
 export type Asked = { type: string; [name: string]: unknown };
 

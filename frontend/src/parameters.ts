@@ -45,6 +45,7 @@ export class Parameters {
       const value = frame.values[name];
       if (value === undefined) continue;
       if (document.activeElement !== row.box) row.box.value = plain(value);
+      row.box.closest(".parameter")?.classList.toggle("pulled", Boolean(frame.pulled?.includes(name)));
       // Not under the hand that drags it.
       if (Date.now() - row.touched > 400) this.place(row, value);
       row.slider.setAttribute("aria-valuetext", short(value, 6));

@@ -181,6 +181,7 @@ class View {
   }
 
   begin(): void {
+    this.charts.onPull = (x, y, level) => this.ask("pull", { x, y, level });
     this.channel.listen((told, arrays) => this.hear(told, arrays));
     this.channel.watch((connected) => {
       this.lost.hidden = connected;
@@ -266,6 +267,7 @@ class View {
         return this.setFrame(told, arrays);
       case "watch":
         this.watching = true;
+        this.charts.onPull = null;
         this.element.classList.add("watching");
         this.groundKey.firstElementChild?.replaceChildren("● where it stands");
         this.invitation.textContent = told.text;
@@ -275,6 +277,8 @@ class View {
         this.sliceX.value = told.x;
         this.sliceY.value = told.y;
         return this.charts.setLandscape(told, arrays);
+      case "density":
+        return this.charts.setDensity(told, arrays.counts ?? []);
       case "work":
         this.latex = told.latex;
         this.work.innerHTML = told.html;
@@ -316,7 +320,7 @@ class View {
     const rows = scene.rows.toLocaleString("en");
     this.about.textContent =
       `${rows} rows of ${scene.columns.join(", ")}` +
-      (scene.drawn < scene.rows ? `, of which ${scene.drawn.toLocaleString("en")} are drawn` : "") +
+      (scene.drawn < scene.rows ? (arrays.grid ? "; all make the density" : "") + `, ${scene.drawn.toLocaleString("en")} are drawn one by one` : "") +
       (scene.dropped ? `; ${scene.dropped.toLocaleString("en")} with missing values left out` : "") +
       (scene.units ? `; ${scene.units}` : "");
     this.optimizer.replaceChildren(...scene.optimizers.map((name) => make("option", {}, name)));
@@ -331,7 +335,7 @@ class View {
     this.contours.hidden = this.places.ground.hidden = this.groundKey.hidden = !scene.slice.length;
     this.held.textContent = scene.slice.length ? "" : "Contours take two parameters that are free.";
     const told = arrays.grid
-      ? ["● data", "━ the curve", ...(this.watching ? [] : ["╍ after the next step"]), "│ residual"]
+      ? ["● data", ...(this.watching ? ["━ the curve"] : ["━ the curve (drag it)", "╍ after the next step"]), "│ residual"]
       : ["● prediction over what was observed", "━ where the two are equal"];
     for (const key of [this.dataKey, this.rivalKey]) key.replaceChildren(...told.map((one) => make("span", {}, one)));
     this.showOptions(scene);

@@ -22,6 +22,9 @@ Array = np.ndarray[Any, Any]
 MOST_POINTS = 5_000
 GRID = 240  # points of a curve
 MOST_CURVES = 12  # one of each level
+WIDE, UP = 160, 100  # places of the density
+# Steps of Newton's that pull the curve to a point, each of at most this share of the data's spread.
+PULLS, LONGEST_PULL = 4, 0.5
 # Of the loss over two parameters: points along each, rows it is computed from, and levels.
 ACROSS, ROWS, LEVELS = 61, 2_000, 16
 ELLIPSE = 90  # points
@@ -89,9 +92,62 @@ def predictions(model: Model, points: Points, thetas: Sequence[Array]) -> Array:
 def curves(model: Model, points: Points, thetas: Sequence[Array]) -> Array:
     """Return the curve on the grid for each of some parameters, float64[k, levels, GRID]."""
     assert points.grid is not None  # there is one variable
-    at = [[codes.get(name, points.grid) for name in model.variables] for codes in points.codes]
-    each = [_curves(model, thetas, [_spread(one, GRID) for one in columns]) for columns in at]
-    return np.stack([np.broadcast_to(one, (len(thetas), GRID)) for one in each], axis=1)
+    grid = points.grid
+    at = [[np.asarray(codes.get(n, grid)) for n in model.variables] for codes in points.codes]
+    return np.stack([_curves(model, thetas, columns) for columns in at], axis=1)
+
+
+def pulled(
+    model: Model, points: Points, theta: Array, x: float, y: float, level: int
+) -> tuple[Array, Array]:
+    """Return parameters whose curve goes through a point, and by how much each moves the curve.
+
+    Each is counted by what it changes at the points, so that what acts here more than elsewhere
+    moves most: the height at a peak's top, the intercept where x is 0.
+    """
+    theta, codes = theta.copy(), points.codes[level]
+    at = [np.array([codes.get(name, x)]) for name in model.variables]
+    values = evaluator((model.prediction, *model.gradient), model.free, model.variables)
+    rows = values(theta[np.newaxis], [points.columns[name] for name in model.variables])[0]
+    effect = np.sqrt(np.mean(np.square(rows[1:]), axis=1))
+    longest, begun = LONGEST_PULL * float(np.std(points.target)), theta.copy()
+    for _ in range(PULLS):
+        value, *slopes = values(theta[np.newaxis], at)[0, :, 0].tolist()
+        shares = np.divide(slopes, effect, out=np.zeros(len(theta)), where=effect > 0)
+        steepness = float(shares @ shares)
+        if not 0 < steepness < math.inf:
+            break
+        change = shares * ((y - value) / steepness)
+        change *= min(1.0, longest / float(np.linalg.norm(change) or 1.0))
+        theta += np.divide(change, effect, out=np.zeros(len(theta)), where=effect > 0)
+    return theta, np.abs(theta - begun) * effect
+
+
+class Density(NamedTuple):
+    """How many rows there are at each place, of those where the points are."""
+
+    view: tuple[float, float, float, float]  # left, right, bottom, top
+    counts: Array  # float32[UP, WIDE]
+
+
+def density(problem: Problem, points: Points) -> Density | None:
+    """Count all rows by place, in one pass; None where each is drawn, or there is no one axis."""
+    if points.grid is None or problem.rows <= len(points.target):
+        return None
+    model, counts = problem.model, np.zeros(UP * WIDE, dtype=np.int64)
+    (axis,) = (name for name in model.variables if name not in model.formula.levels)
+    low, high = float(points.target.min()), float(points.target.max())
+    room = 0.1 * (high - low) or 1.0
+    view = float(points.grid[0]), float(points.grid[-1]), low - room, high + room
+    for chunk in problem.data.chunks():
+        columns = model.named(chunk.columns)
+        y = _spread(evaluate(model.formula.response, columns), chunk.rows)
+        across = np.floor((columns[axis] - view[0]) * (WIDE / (view[1] - view[0])))
+        up = np.floor((y - view[2]) * (UP / (view[3] - view[2])))
+        inside = (across >= 0) & (across < WIDE) & (up >= 0) & (up < UP)
+        place = (up[inside] * WIDE + across[inside]).astype(np.int64)
+        counts += np.bincount(place, minlength=UP * WIDE)
+    return Density(view, counts.astype(np.float32))
 
 
 def _curves(model: Model, thetas: Sequence[Array] | Array, columns: Sequence[Array]) -> Array:

@@ -62,6 +62,7 @@ LONGEST_FORMULA = 2_000
 # Points of the loss curve and of the path that are drawn.
 MOST_DRAWN = 2_000
 MOST_SPEED = 10_000
+ONE_DRAG = 1.0  # seconds between two moves of the same parameters
 LARGEST = 1e150  # of numbers by hand: squares of theirs are finite
 MOST_OF_LEVELS = 12  # parameters, where some have a value for each level
 # Of no more rows is the answer looked for before anyone asks.
@@ -100,6 +101,8 @@ class Session(View):
         self.wanted = threading.Condition()
         self.queue: deque[dict[str, Any]] = deque()
         self.closed = False
+        self.moved: tuple[tuple[Any, ...], float] | None = None  # by hand: what, and when
+        self.pulled: list[str] = []  # with the curve
         self.stopping = threading.Event()
         self.drawn_at = self.contours_at = 0.0
         self._open(data, formula)
@@ -112,7 +115,13 @@ class Session(View):
             kind = message.get("type")
             for k in range(len(self.queue) - 1, -1, -1):
                 last = self.queue[k]
-                if last.get("type") != kind or kind not in ("set", "options", "slice", "range"):
+                if last.get("type") != kind or kind not in (
+                    "set",
+                    "pull",
+                    "options",
+                    "slice",
+                    "range",
+                ):
                     break
                 if last.get("name") == message.get("name"):
                     self.queue[k] = {**last, **message}
@@ -183,6 +192,7 @@ class Session(View):
             "where": self._set_where,
             "data": self._set_data,
             "set": self._set,
+            "pull": self._pull,
             "lock": self._lock,
             "range": self._set_range,
             "options": self._set_options,
@@ -408,6 +418,21 @@ class Session(View):
         self._move({name: value})
         self._draw(landscape=name not in (self.slice or ()))
 
+    def _pull(self, message: Mapping[str, Any]) -> None:
+        """Bring the curve to a point."""
+        x, y = (number(message.get(axis), axis) for axis in "xy")
+        level = whole(message.get("level", 0), "the level", 0)
+        if self.points.grid is None or level >= len(self.points.codes):
+            raise UsageError("there is no such curve to pull")
+        self.running = False
+        free = self.model.free
+        there, shares = drawing.pulled(self.model, self.points, self.theta, x, y, level)
+        if np.isfinite(there).all():
+            self.pulled = [n for n, s in zip(free, shares, strict=True) if s > shares.max() / 4]
+            self._move(dict(zip(free, there.tolist(), strict=True)))
+        self._draw(landscape=True)
+        self.pulled = []
+
     def _move(self, values: Mapping[str, float]) -> None:
         """Put parameters elsewhere; the next step begins a new leg there."""
         for name in values:
@@ -415,7 +440,11 @@ class Session(View):
         if set(values) & self.locked:
             self._build(self.table, self.formula, {**self.values, **values}, self.locked)
             return
-        self.history.append(Moment(self.theta.copy(), self.step, tuple(self.legs)))
+        now, before = time.monotonic(), self.moved
+        self.moved = (self.step, *values), now
+        # Back undoes a drag as a whole.
+        if before is None or before[0] != self.moved[0] or now - before[1] > ONE_DRAG:
+            self.history.append(Moment(self.theta.copy(), self.step, tuple(self.legs)))
         for name, value in values.items():
             self.theta[self.model.free.index(name)] = value
         self.run, self.ended = None, ""
@@ -482,6 +511,7 @@ class Session(View):
         if self.history:
             moment = self.history.pop()
             self.theta, self.step, self.legs = moment.theta, moment.step, list(moment.legs)
+            self.moved = None
             self.trace.cut(self.step)
             self.seen.cut(self.step)
             self.run, self.ended = None, ""
@@ -637,6 +667,7 @@ class Session(View):
         self._tell_scene()
         self._draw(landscape=True)
         self._tell_typeset()
+        self._tell_density()
 
     def _tell_error(self, message: Mapping[str, Any], error: Exception) -> None:
         place = getattr(error, "position", None)
@@ -665,6 +696,7 @@ class Session(View):
             "running": self.running,
             "ended": self.ended,
             "undo": len(self.history),
+            "pulled": self.pulled,
             "options": self.settings._asdict(),
         }
         thetas = [self.theta]

@@ -119,6 +119,12 @@ class View:
     def _tell_typeset(self) -> None:
         self._tell({"type": "typeset", "mathml": formula_mathml(self.model)})
 
+    def _tell_density(self) -> None:
+        found = drawing.density(self.problem, self.points)
+        if found is not None:
+            facts = {"type": "density", "view": found.view, "across": drawing.WIDE}
+            self._tell(facts, {"counts": found.counts})
+
     def _lines(self, thetas: Sequence[Array], prefix: str = "") -> dict[str, Array]:
         """Return the prediction where the parameters are, and where the next step leads."""
         model, points = self.model, self.points

@@ -97,7 +97,7 @@ def verdict(
             f" {growth:.4g} a step."
         )
         return {"level": "bad", "text": text, "offer": diagnosis.fastest_rate}
-    if share > 0.5:
+    if share > 0.501:  # at one half by rounding alone
         return {
             "level": "caution",
             "text": f"The learning rate is {share:.3g} × the limit: {where} oscillates and shrinks,"
