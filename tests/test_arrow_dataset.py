@@ -71,10 +71,40 @@ def test_out_of_core_the_bits_are_those_of_memory(how, tmp_path, monkeypatch):
         assert (one.value, one.stderr) == (other.value, other.stderr)
 
 
-N = ds.field("n")
+N, SITE = ds.field("n"), ds.field("site")
+
+
+def some_row_groups(path):
+    """Return a dataset of the second and the last row group of a file."""
+    whole = folder(path, parts=1)
+    (file,) = whole.get_fragments()
+    some = [file.subset(row_group_ids=[1, 6])]
+    return ds.FileSystemDataset(some, whole.schema, whole.format, whole.filesystem)
+
+
 # what makes a dataset of files in a folder, or a scanner, and the rows that it has
 DATASETS = {
     "filtered": (lambda path: folder(path).filter(N >= 990).filter(N < 995), range(990, 995)),
+    "filtered by folders": (
+        lambda path: folder(path).filter(SITE.is_null() | (SITE == "A") & (ds.field("y") > 9)),
+        range(668, ROWS),
+    ),
+    "nothing left out": (lambda path: folder(path).filter(ds.scalar(True)), range(ROWS)),
+    "some row groups": (some_row_groups, [*range(150, 300), *range(900, ROWS)]),
+    "some row groups, filtered": (
+        lambda path: some_row_groups(path).filter(N >= 290),
+        [*range(290, 300), *range(900, ROWS)],
+    ),
+    "other types": (
+        lambda path: ds.dataset(
+            folder(path).files, schema=pa.schema([("n", "int16"), ("new", "float64")])
+        ),
+        range(ROWS),
+    ),
+    "a filtered union": (
+        lambda path: ds.dataset([folder(path), ds.dataset(TABLE)]).filter(N >= 990),
+        [*range(990, ROWS)] * 2,
+    ),
     "a union": (lambda path: ds.dataset([folder(path), ds.dataset(TABLE)]), [*range(ROWS)] * 2),
     "memory": (lambda path: ds.dataset(TABLE.slice(5)), range(5, ROWS)),
     "a scanner": (
@@ -102,6 +132,12 @@ def test_a_file_that_is_damaged_is_named(kind, tmp_path):
         with pytest.raises(DataError, match=words) as caught:
             open_table(each).load(["x"])
         assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("wrong", [N + 1, ds.field("note") > 1, ds.field("other") > 1])
+def test_a_filter_that_is_none_is_said_in_a_sentence(wrong, tmp_path):
+    with pytest.raises(DataError, match="cannot be read as the Dataset says"):
+        open_table(folder(tmp_path).filter(wrong)).load(["x"])
 
 
 @pytest.mark.parametrize("kind", [pq.ParquetFile, pq.ParquetDataset, pyarrow.orc.ORCFile])

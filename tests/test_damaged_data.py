@@ -77,18 +77,30 @@ def test_other_damaged_files_end_in_a_sentence_at_once_and_in_little_memory(monk
     assert not {number: fault for number, fault in found.items() if fault}
 
 
-@pytest.mark.parametrize(("at_once", "remote"), [(0, False), (0, True), (1 << 24, False)])
-def test_a_page_cannot_claim_more_than_its_column_has(at_once, remote, tmp_path, monkeypatch):
-    monkeypatch.setattr(formats, "AT_ONCE", at_once)
+# In which ways a file is read.
+WAYS = {
+    "by steps": lambda path: path,
+    "at once": lambda path: path,
+    "remote": lambda path: ds.dataset(
+        path.name, filesystem=fs.SubTreeFileSystem(str(path.parent), fs.LocalFileSystem())
+    ),
+    "filtered": lambda path: ds.dataset(path).filter(ds.field("x") < 99),
+    "other types": lambda path: ds.dataset(path, schema=pa.schema([("x", "float32")])),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_page_cannot_claim_more_than_its_column_has(way, tmp_path, monkeypatch):
+    monkeypatch.setattr(formats, "AT_ONCE", (way == "at once") << 24)
     path = write(pa.table(FRAME), tmp_path / "data.parquet")
     begin = pq.read_metadata(path).row_group(0).column(0).dictionary_page_offset
     content = bytearray(path.read_bytes())
     assert content[begin] == content[begin + 2] == content[begin + 5] == 0x15  # type, two sizes
     content[begin + 6 : begin + 11] = b"\xff\xff\xff\xff\x07"
     path.write_bytes(content)
-    behind = fs.SubTreeFileSystem(str(tmp_path), fs.LocalFileSystem())
-    data = ds.dataset(path.name, filesystem=behind) if remote else path
     before = pa.default_memory_pool().max_memory()
-    with pytest.raises(DataError, match=r"data.parquet is damaged in row group 1 \(rows 1 to 30\)"):
-        open_table(data).load(["x"])
+    with pytest.raises(
+        DataError, match=r"data.parquet(: | is damaged in row group 1 \(rows 1 to 30)"
+    ):
+        open_table(WAYS[way](path)).load(["x"])
     assert pa.default_memory_pool().max_memory() < before + (1 << 26)

@@ -10,7 +10,7 @@ import contextlib
 import itertools
 import re
 import struct
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from functools import cache, lru_cache, partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -79,8 +79,8 @@ def batches_of(batch: Any, names: Sequence[str]) -> Iterator[Any]:
         yield batch.slice(start, BATCH_ROWS)
 
 
-def open_parquet(origin: DataFile) -> ColumnarFile:
-    """Read what a Parquet file says of itself; its row groups are read one by one."""
+def open_parquet(origin: DataFile, only: Container[int] | None = None) -> ColumnarFile:
+    """Read what a Parquet file says of itself; its row groups, or some, are read one by one."""
     with reading(origin.label, "Parquet"):
         metadata, schema, *_ = _metadata(origin)
         counts = [metadata.row_group(k).num_rows for k in range(metadata.num_row_groups)]
@@ -88,7 +88,8 @@ def open_parquet(origin: DataFile) -> ColumnarFile:
             raise EOFError("it tells of a row group with fewer than no rows")
     # What is kept of each part of a file would take more than its rows where these are few.
     most = BATCH_ROWS if len(counts) > MANY_ROW_GROUPS else 0
-    groups = [_row_group(origin, run, first, rows) for first, rows, run in _runs(counts, most)]
+    runs = _runs(counts, most, only)
+    groups = [_row_group(origin, run, first, rows) for first, rows, run in runs]
     return ColumnarFile(origin, schema, tuple(groups))
 
 
@@ -296,6 +297,34 @@ def _statistics(origin: DataFile, group: int, name: str) -> ColumnStatistics | N
     return ColumnStatistics(extremes, nulls, empty=count == column.num_values > 0)
 
 
+def scanned(
+    fragment: Any, schema: Any, columns: Sequence[str], options: Mapping[str, Any]
+) -> Iterator[Any]:
+    """Yield the rows of a part of a Dataset, as pyarrow reads it; pages of Parquet are checked."""
+    import pyarrow.dataset as ds
+
+    options = {"schema": schema, "columns": list(columns), **options}
+    if not isinstance(fragment, ds.ParquetFileFragment):
+        yield from fragment.to_batches(**options)
+        return
+    groups, metadata = [group.id for group in fragment.row_groups], fragment.metadata
+    with fragment.open() as source:
+        _check_columns(metadata, source.size())
+        chunks = [
+            metadata.row_group(k).column(n) for k in groups for n in range(metadata.num_columns)
+        ]
+        file = fragment.format.make_fragment(
+            _checking_pages(source, chunks),
+            partition_expression=fragment.partition_expression,
+            row_groups=groups,
+        )
+        # or it would hold row groups, which takes gigabytes
+        buffered = ds.ParquetFragmentScanOptions(
+            pre_buffer=False, use_buffered_stream=True, buffer_size=BUFFER
+        )
+        yield from file.to_batches(fragment_scan_options=buffered, **options)
+
+
 def open_orc(origin: DataFile) -> ColumnarFile:
     """Read what an ORC file says of itself; all of its stripes are one row group."""
     import pyarrow.dataset as ds
@@ -346,14 +375,20 @@ def open_arrow(origin: DataFile) -> ColumnarFile:
     return ColumnarFile(origin, schema, tuple(groups))
 
 
-def _runs(counts: Sequence[int], most: int = BATCH_ROWS) -> Iterator[tuple[int, int, range]]:
+def _runs(
+    counts: Sequence[int], most: int = BATCH_ROWS, only: Container[int] | None = None
+) -> Iterator[tuple[int, int, range]]:
     """Join batches to runs of up to ``most`` rows: the first row, how many, and which."""
     first, rows, begin = 0, 0, 0
     for index, more in enumerate([*counts, BATCH_ROWS + 1]):
-        if rows and rows + more > most:
+        left_out = only is not None and index not in only
+        if rows and (left_out or rows + more > most):
             yield first, rows, range(begin, index)
             first, rows, begin = first + rows, 0, index
-        rows += more
+        if left_out:
+            first, begin = first + more, index + 1
+        else:
+            rows += more
 
 
 def _record_batches(

@@ -40,8 +40,8 @@ from sgdfit.data.files import (
 from sgdfit.data.floats import Place, as_arrow, as_comparable, kind_of, plain_type, scalar_of, shown
 from sgdfit.data.formats import (
     BOUNDED,
-    BUFFER,
     FORMATS,
+    MANY_ROW_GROUPS,
     STREAM,
     TEXT,
     WORKBOOK,
@@ -52,7 +52,9 @@ from sgdfit.data.formats import (
     format_of,
     format_table,
     large_batch,
+    open_parquet,
     reading,
+    scanned,
 )
 from sgdfit.data.partitions import is_dask, partitions_of, partitions_table
 from sgdfit.data.rows import dataset_table, read_once
@@ -582,67 +584,90 @@ def _stream_table(
 
 
 def _file_of(
-    fragment: Any, schema: Any
+    fragment: Any, schema: Any, chosen: Any
 ) -> tuple[DataFile, Callable[[DataFile], ColumnarFile]] | None:
-    """Return the file that a part of a Dataset is, and what opens it, if it is read here whole."""
+    """Return the file that a part of a Dataset is, and what opens it, if it is read here."""
     import pyarrow as pa
     import pyarrow.dataset as ds
 
     ending = f".{fragment.format.default_extname}" if hasattr(fragment, "format") else ""
     kind = next((kind for kind in FORMATS if ending in kind.endings), TEXT)
-    groups = getattr(fragment, "row_groups", None)
     if kind.open is None or fragment.filesystem is None:
-        return None
-    if groups is not None and len(groups) < fragment.metadata.num_row_groups:
         return None
     if any(f.name not in schema.names or f.type != schema.field(f.name).type
            for f in fragment.physical_schema):  # fmt: skip
         return None
+    opener = kind.open
+    if isinstance(fragment, ds.ParquetFileFragment):
+        # Arrow keeps what it learns of each row group.
+        few = chosen is not None and fragment.num_row_groups <= MANY_ROW_GROUPS
+        some = fragment.subset(chosen) if few else fragment
+        if some.num_row_groups < fragment.metadata.num_row_groups:
+            opener = partial(open_parquet, only={group.id for group in some.row_groups})
     info = fragment.filesystem.get_file_info(fragment.path)
     origin = data_file(fragment.filesystem, fragment.path, fragment.path, stamp_of(info))
     constants = tuple(
         (clean_names([name])[0], pa.scalar(value, plain_type(schema.field(name).type)))
         for name, value in ds.get_partition_keys(fragment.partition_expression).items()
     )
-    return origin._replace(constants=constants), kind.open
+    return origin._replace(constants=constants), opener
 
 
 def _open_arrow_dataset(data: Any) -> Table:
     import pyarrow as pa
     import pyarrow.dataset as ds
 
+    whole = ds.UnionDataset(data.schema, [data])  # without the filter, which pyarrow keeps apart
+    chosen = data._scanner_options({}).get("filter")
     try:
-        files = [_file_of(fragment, data.schema) for fragment in data.get_fragments()]
-    except ValueError:  # how pyarrow tells that a Dataset is filtered
+        looked_at = () if chosen is None else _looked_at(chosen, data.schema)
+        files = [_file_of(part, data.schema, chosen) for part in whole.get_fragments(chosen)]
+    except pa.ArrowException:  # what is damaged, or no filter, is said once it is read
         files = []
     known = [file for file in files if file is not None]
     parts = getattr(data, "children", [data])  # of several Datasets as one
     paths = _on_disk([path for part in parts for path in getattr(part, "files", ())])
-    if known and len(known) == len(files):
-        return replace(open_dataset(known, LABEL), files=paths)
     with reading(LABEL, "columnar"):
         names, clean = data.schema.names, clean_names(data.schema.names)
-    options: dict[str, Any] = dict(BOUNDED)
-    if isinstance(getattr(data, "format", None), ds.ParquetFileFormat):
-        # or it would hold row groups, which takes gigabytes
-        options["fragment_scan_options"] = ds.ParquetFragmentScanOptions(
-            pre_buffer=False, use_buffered_stream=True, buffer_size=BUFFER
-        )
+    if known and len(known) == len(files) and (chosen is None or clean == (*names,)):
+        table = open_dataset(known, LABEL)
+        if chosen is not None:
+            table = filtered(table, Condition(str(chosen), chosen, looked_at))
+        return replace(table, files=paths)
 
     def read(wanted: Sequence[str]) -> Iterator[Any]:
-        columns = [names[clean.index(name)] for name in wanted]
+        columns, path = [names[clean.index(name)] for name in wanted], ""
+        options = {"batch_size": batch_rows(len(wanted)), "filter": chosen, **BOUNDED}
         try:
-            scanner = data.scanner(columns=columns, batch_size=batch_rows(len(wanted)), **options)
-            for batch in scanner.to_batches():
-                yield from batches_of(batch.rename_columns(list(wanted)), wanted)
-        except (pa.ArrowException, OSError, ValueError) as error:
+            for fragment in whole.get_fragments(chosen):
+                path = getattr(fragment, "path", "")
+                for batch in scanned(fragment, data.schema, columns, options):
+                    yield from batches_of(batch.rename_columns(list(wanted)), wanted)
+        except (pa.ArrowException, OSError, EOFError, ValueError) as error:
+            place = "" if path in str(error) else f"{path}: "
             raise DataError(
-                f"{LABEL} cannot be read as the Dataset says ({reason_of(error)}); correct it,"
-                " or name the files instead of the Dataset"
+                f"{LABEL} cannot be read as the Dataset says ({place}{reason_of(error)}); correct"
+                " it, or name the files instead of the Dataset"
             ) from error
 
     group = RowGroup(LABEL, 0, None, read)
     return replace(dataset_table(Dataset(clean, LABEL, (group,), slow=True)), files=paths)
+
+
+def _looked_at(chosen: Any, schema: Any) -> tuple[str, ...]:
+    """Return the columns without which Arrow cannot say which rows a filter chooses."""
+    import pyarrow as pa
+    import pyarrow.dataset as ds
+
+    def fails(without: int) -> bool:
+        try:
+            ds.dataset(schema.remove(without).empty_table()).to_table(filter=chosen)
+        except pa.ArrowException:
+            return True
+        return False
+
+    ds.dataset(schema.empty_table()).to_table(filter=chosen)  # raises where it is no filter
+    return tuple(name for place, name in enumerate(schema.names) if fails(place))
 
 
 def open_batches(items: Iterator[Any], label: str) -> Table:

@@ -123,7 +123,7 @@ class Condition(NamedTuple):
     """Which rows count: as the user wrote it, what it says, and the columns that it looks at."""
 
     text: str
-    tree: Joined | Comparison
+    tree: Any  # of `Joined` and `Comparison`, or a `pyarrow.dataset.Expression`
     names: tuple[str, ...]
 
 
@@ -304,8 +304,14 @@ def mask_of(condition: Condition, batch: Any) -> Any:
 
     named = f"where={condition.text!r}"
     try:
-        columns = {name: as_comparable(batch.column(name)) for name in condition.names}
-        found = _truth(condition.tree, columns)
+        if isinstance(condition.tree, Joined | Comparison):
+            columns = {name: as_comparable(batch.column(name)) for name in condition.names}
+            found = _truth(condition.tree, columns)
+        else:
+            import pyarrow.dataset as ds
+
+            rows = ds.dataset(pa.Table.from_batches([batch.select(condition.names)]))
+            found = rows.to_table({"": condition.tree}, use_threads=False)[""].combine_chunks()
     except DataError as error:
         raise DataError(f"{named} {error}") from error
     except pa.ArrowException as error:
@@ -466,9 +472,7 @@ def as_extremes(low: Any, high: Any, kind: Any) -> Any:
     return as_comparable(pa.concat_arrays([pa.repeat(scalar, 1) for scalar in scalars]))
 
 
-def may_match(
-    tree: Joined | Comparison, statistics: Callable[[str], ColumnStatistics | None]
-) -> bool:
+def may_match(tree: Any, statistics: Callable[[str], ColumnStatistics | None]) -> bool:
     """Say whether rows whose columns lie within ``statistics`` may meet a condition.
 
     >>> import pyarrow as pa
@@ -479,6 +483,8 @@ def may_match(
     if isinstance(tree, Joined):
         join = all if tree.all else any
         return join(may_match(part, statistics) for part in tree.parts)
+    if not isinstance(tree, Comparison):
+        return True  # Arrow has looked itself
     function, left, right = tree
     known = statistics(left.id) if isinstance(left, ast.Name) else None
     if known is None or not isinstance(left, ast.Name):
