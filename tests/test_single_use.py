@@ -9,6 +9,7 @@ import itertools
 import os
 import re
 import sys
+import tempfile
 import threading
 
 import numpy as np
@@ -18,9 +19,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from sgdfit.data.readers import open_arrow_stream, open_table
+from sgdfit.data.readers import open_table
 from sgdfit.data.table import BATCH_ROWS
-from sgdfit.data.text_files import peeked
 from sgdfit.errors import DataError
 
 N = 7
@@ -198,14 +198,14 @@ def as_stream(table, **options):
     return sink.getvalue()
 
 
-@pytest.mark.parametrize("share", [0.0, 0.1, 0.3, 0.6, 0.9])
-def test_an_arrow_stream_that_is_cut_off(share):
+@pytest.mark.parametrize("share", [0.1, 0.3, 0.6, 0.9])
+def test_an_arrow_stream_that_is_cut_off(share, monkeypatch):
+    monkeypatch.setattr("sgdfit.data.readers.SMALL", 10)
     content = as_stream(TABLE)
-    stream = io.BytesIO(content[: int(share * len(content))])
     with pytest.raises(
-        DataError, match=r"standard input is cut off, damaged or no Arrow file|broke off after"
+        DataError, match=r"the data is (cut off, damaged or no|damaged in record b)"
     ):
-        open_arrow_stream(peeked(stream, "standard input"), "standard input").load(["x"])
+        open_table(io.BytesIO(content[: int(share * len(content))])).load(["x"])
 
 
 def test_pandas_hands_out_chunks():
@@ -223,29 +223,33 @@ def as_parquet(table):
 
 
 INPUTS = {
-    "text": (CSV, False),
-    "compressed text": (gzip.compress(CSV), False),
-    "Arrow stream": (as_stream(TABLE), False),
-    "packed Arrow stream": (
-        as_stream(TABLE, options=pa.ipc.IpcWriteOptions(compression="zstd")),
-        False,
-    ),
-    "compressed Arrow stream": (gzip.compress(as_stream(TABLE)), False),
-    "Parquet": (as_parquet(TABLE), True),
+    "text": CSV,
+    "compressed text": gzip.compress(CSV),
+    "Arrow stream": as_stream(TABLE),
+    "packed Arrow stream": as_stream(TABLE, options=pa.ipc.IpcWriteOptions(compression="zstd")),
+    "compressed Arrow stream": gzip.compress(as_stream(TABLE)),
+    "Parquet": as_parquet(TABLE),
 }
 
 
 @pytest.mark.parametrize("kind", INPUTS)
 @pytest.mark.parametrize("small", [10, 1 << 20], ids=["long", "short"])
-def test_standard_input_is_known_by_its_first_bytes_and_read_once(kind, small, monkeypatch):
-    content, again = INPUTS[kind]
+def test_standard_input_is_known_by_its_first_bytes_and_read_once(
+    kind, small, monkeypatch, tmp_path
+):
     monkeypatch.setattr("sgdfit.data.readers.SMALL", small)
-    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(INPUTS[kind])))
     table = open_table("-")
     assert table.label == "standard input"
     np.testing.assert_array_equal(table.load(["x", "k"]).columns["x"], X)
-    if again or small > 10:  # what is short is kept
+    columns = "text" not in kind
+    assert len(list(tmp_path.iterdir())) == (columns and small == 10)  # where it is copied
+    if columns or small > 10:  # what is short is kept
         np.testing.assert_array_equal(table.load(["x", "k"]).columns["k"], K)
+        del table
+        gc.collect()
+        assert not list(tmp_path.iterdir())
         return
     assert not table.dataset.again
     with pytest.raises(DataError, match="standard input can be read once, and has been"):

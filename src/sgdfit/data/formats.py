@@ -10,6 +10,7 @@ import contextlib
 import itertools
 import re
 import struct
+import weakref
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from functools import cache, lru_cache, partial
 from pathlib import Path
@@ -209,13 +210,21 @@ class _Metadata(NamedTuple):
     check: Callable[[], object]  # to be called before ``whole`` is asked of columns
 
 
+# Of what is read from memory or a copy, as long as that is there.
+_METADATA_OF_COPIES = weakref.WeakKeyDictionary[Callable[[], Any], _Metadata]()
+
+
 def _metadata(origin: DataFile) -> _Metadata:
-    # What is in memory is not to be held by what is kept of it, and is read again at once.
-    return _kept_metadata(origin) if origin.stamp.time else _kept_metadata.__wrapped__(origin)
+    if origin.stamp.time:
+        return _kept_metadata(origin)
+    if origin.open not in _METADATA_OF_COPIES:
+        _METADATA_OF_COPIES[origin.open] = _kept_metadata.__wrapped__(origin)
+    return _METADATA_OF_COPIES[origin.open]
 
 
 @lru_cache(maxsize=METADATA_KEPT)
 def _kept_metadata(origin: DataFile) -> _Metadata:
+    label = origin.label
     with opened(origin) as source:
         file = _parquet(source)
         metadata, size = file.metadata, source.size()
@@ -223,7 +232,7 @@ def _kept_metadata(origin: DataFile) -> _Metadata:
 
     @cache
     def check() -> None:
-        with reading(origin.label, "Parquet"):
+        with reading(label, "Parquet"):
             _check_columns(metadata, size)
 
     return _Metadata(metadata, file.schema_arrow, leaves, check)

@@ -47,6 +47,7 @@ from sgdfit.errors import DataError, reason_of
 
 # A file that a run holds locked as long as it needs its folder.
 LOCK = "lock"
+COPIED = 1 << 23  # bytes of a stream at a time
 
 Announce = Callable[[str], object]
 
@@ -188,9 +189,33 @@ class SpillFolder:
         path = os.path.join(self.path, f"{self.files}.arrow")
         names = [str(k) for k in range(len(columns))]
         batch = pa.record_batch([numbers_of(column) for column in columns], names)
+        with self._writing(), pa.ipc.new_file(path, batch.schema) as writer:
+            writer.write_batch(batch)
+        self.written += batch.nbytes
+        return path
+
+    def copy(self, read: Callable[[int], bytes]) -> int:
+        """Write what ``read`` returns of a stream to its end, and return how many bytes it is."""
+        with self._writing(), open(self._copy, "wb") as file:
+            while part := read(COPIED):
+                self.written += file.write(part)
+        return self.written
+
+    def open_copy(self) -> Any:
+        """Open what was copied, as a `pyarrow.NativeFile`."""
+        import pyarrow as pa
+
+        return pa.OSFile(self._copy)
+
+    @property
+    def _copy(self) -> str:
+        return os.path.join(self.path, "copy")
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Say in one sentence that no more can be written."""
         try:
-            with pa.ipc.new_file(path, batch.schema) as writer:
-                writer.write_batch(batch)
+            yield
         except OSError as error:
             raise DataError(
                 f"the temporary folder {self.path} takes no more than the {self.written:,} bytes"
@@ -198,8 +223,6 @@ class SpillFolder:
                 " with more room, use fewer columns, or convert the data to Parquet, which is read"
                 " in place"
             ) from error
-        self.written += batch.nbytes
-        return path
 
 
 def _remove(path: str, owner: int, lock: int) -> None:

@@ -9,14 +9,12 @@ import io
 import itertools
 import os
 import stat
-import struct
 import sys
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -42,7 +40,6 @@ from sgdfit.data.formats import (
     BOUNDED,
     FORMATS,
     MANY_ROW_GROUPS,
-    STREAM,
     TEXT,
     WORKBOOK,
     ColumnarFile,
@@ -51,11 +48,11 @@ from sgdfit.data.formats import (
     format_at,
     format_of,
     format_table,
-    large_batch,
     open_parquet,
     reading,
     scanned,
 )
+from sgdfit.data.opening import SpillFolder
 from sgdfit.data.partitions import is_dask, partitions_of, partitions_table
 from sgdfit.data.rows import dataset_table, read_once
 from sgdfit.data.table import (
@@ -70,7 +67,6 @@ from sgdfit.data.table import (
 )
 from sgdfit.data.text_files import (
     SMALL,
-    PeekedStream,
     open_small_text,
     open_text,
     open_text_stream,
@@ -384,8 +380,8 @@ def _formats(selection: Selection) -> list[tuple[DataFile, Format]]:
 def open_stream(data: Any, label: str, options: TextOptions = FOUND_OUT) -> Table:
     """Open what an open file or pipe holds, known by its first bytes.
 
-    What is short is read to its end. What is longer is read once and in blocks, if it is text or
-    Arrow's stream format; other formats have their contents at their end, and are read whole.
+    What is short is read to its end. Of what is longer, text is read once and in blocks; files of
+    columns are copied to a temporary file, for they are read in other places at once.
     """
     import pyarrow as pa
 
@@ -400,17 +396,13 @@ def open_stream(data: Any, label: str, options: TextOptions = FOUND_OUT) -> Tabl
             return open_delimited(head, label, options)
         return open_text_stream(stream, options=options)
     _refuse(options.given(), kind.name)
-    if head.startswith(STREAM) and not short:
-        return open_arrow_stream(stream, label)
-    try:
-        content = b"".join(iter(lambda: stream.read(SMALL), b""))
-    except MemoryError as error:
-        raise DataError(
-            f"{label} does not fit into memory, which its format asks for; save it as a file"
-            " and name that, or pipe CSV or Arrow's stream format"
-        ) from error
-    stamp = Stamp(len(content), 0)
-    origin = DataFile(label, stamp, lambda: stamp, lambda: pa.BufferReader(content))
+    if short:
+        size, source, path = len(head), partial(pa.BufferReader, head), ""
+    else:
+        folder = SpillFolder()
+        size, source, path = folder.copy(stream.read), folder.open_copy, folder.path
+    stamp = Stamp(size, 0)
+    origin = DataFile(label, stamp, lambda: stamp, source, local=path)
     return open_dataset([(origin, kind.open)], label)
 
 
@@ -526,36 +518,18 @@ def _no_table(data: object) -> str:
     )
 
 
-def open_arrow_stream(stream: PeekedStream, label: str) -> Table:
-    """Open Arrow's stream format, read batch by batch."""
-    import pyarrow as pa
-
-    with reading(label, "Arrow"):
-        reader = pa.ipc.open_stream(pa.PythonFile(stream, "r"))
-    return _reader_table(reader, label, stream)
-
-
-def _reader_table(reader: Any, label: str, stream: Any = None) -> Table:
+def _reader_table(reader: Any, label: str) -> Table:
     import pyarrow as pa
 
     def parts(places: Sequence[int]) -> Iterator[Any]:
-        rows, names = 0, [reader.schema.names[k] for k in places]
-        ahead = SimpleNamespace(read_at=lambda size, at: stream.peek(at + size)[at:])
+        rows = 0
         while True:
             try:
-                pieces = None
-                if stream is not None:
-                    end, pieces = large_batch(ahead, 0, reader.schema, names)
-                for batch in pieces(pa.BufferReader(stream.read(end))) if pieces else ():
-                    rows += batch.num_rows
-                    yield pa.Table.from_batches([batch])
-                if pieces:
-                    continue
                 batch = next(reader, None)
                 if batch is None:
                     return
                 batch.validate(full=True)
-            except (pa.ArrowException, OSError, EOFError, struct.error) as error:
+            except (pa.ArrowException, OSError) as error:
                 # What a stream stumbles over may come from far away.
                 raise DataError(
                     f"{label} broke off after {rows:,} rows ({reason_of(error)}); see to what they"

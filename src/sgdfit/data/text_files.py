@@ -76,9 +76,7 @@ class PeekedStream:
 
     def read(self, size: int) -> bytes:
         """Return the next ``size`` bytes, fewer at the end alone: a pipe hands out some at once."""
-        # Of a long batch of Arrow's no second copy is made.
-        large = size > 2 * SMALL
-        parts: list[Any] = [bytearray(self.head[:size]) if large else self.head[:size]]
+        parts: list[Any] = [self.head[:size]]
         self.head, left = self.head[size:], size - len(parts[0])
         named = reading(self.label, self.compression) if self.compression else reaching(self.label)
         # These hand out less only at the end, of which a terminal would have to be told twice.
@@ -92,13 +90,8 @@ class PeekedStream:
                 if self.decoder is not None:
                     found = self.decoder.decode(found, self.ended).encode()
                 left -= len(found)
-                if large:
-                    parts[0] += found
-                else:
-                    parts.append(found)
-        text: bytes = parts[0]
-        if not large:
-            text = parts[1] if len(parts) == 2 and not parts[0] else b"".join(parts)
+                parts.append(found)
+        text: bytes = parts[1] if len(parts) == 2 and not parts[0] else b"".join(parts)
         if left < 0:  # characters may take more bytes than were asked for
             self.head = memoryview(text)[size:]
         return text[:size] if left < 0 else text
