@@ -166,7 +166,8 @@ def open_table(
         table = opener(data)
     if rename or options.na:
         table = _revised(table, rename or {}, options.na)
-    if opener is _open_files:
+    shared = not isinstance(data, str | os.PathLike) or "://" in os.fspath(data)
+    if opener is _open_files and (table.files or shared):  # a pipe is of this process alone
         revised = {"rename": rename, "na": na, **given}
         said = {name: value for name, value in revised.items() if value is not None}
         table = replace(table, origin={"data": absolute(data), **said})
