@@ -397,9 +397,9 @@ def open_stream(data: Any, label: str, options: TextOptions = FOUND_OUT) -> Tabl
             return open_delimited(head, label, options)
         return open_text_stream(stream, options=options)
     _refuse(options.given(), kind.name)
-    if short:
-        size, source, path = len(head), partial(pa.BufferReader, head), ""
-    else:
+    source: Callable[[], Any] = partial(pa.BufferReader, head)
+    size, path = len(head), ""
+    if not short:
         folder = SpillFolder()
         size, source, path = folder.copy(stream.read), folder.open_copy, folder.path
     stamp = Stamp(size, 0)
