@@ -9,8 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sgdfit.errors import SgdfitError, UsageError, did_you_mean
+from sgdfit.errors import UsageError, did_you_mean
 from sgdfit.fitting.entry import fit
+from sgdfit.fitting.prediction import formula_of
+from sgdfit.fitting.problem import Problem
+from sgdfit.fitting.profile import REFIT_TOLERANCE
+from sgdfit.fitting.steps import lowest
 from sgdfit.inference.intervals import confidence_ellipse, region_size
 from sgdfit.plot import (
     descent_path,
@@ -34,8 +38,8 @@ Array = np.ndarray[Any, Any]
 # Parameters that are drawn in pairs, and rows that are refitted for that.
 MOST_PAIRED, MOST_REFITTED = 6, 2_000
 # Of a likelihood region: directions, refits along each at most, how near to its edge is on it, and
-# how far off is nowhere.
-DIRECTIONS, MOST_TRIES, NEAR, FARTHEST = 40, 8, 1e-3, 1e3
+# how many times farther than the ellipse is nowhere.
+DIRECTIONS, MOST_TRIES, NEAR, FARTHEST = 60, 30, 1e-3, 10.0
 
 
 def rows_of(result: Result, data: object) -> object:
@@ -206,10 +210,10 @@ def plot_pairs(
     size = 2.6 * (count - 1) + 1.0
     made = figure_class()(figsize=(size, size), layout="constrained", facecolor=look.paper)
     axes = made.subplots(count - 1, count - 1, squeeze=False)
-    table, seen = result.table if data is None else data, None
-    if table is not None and result.rows <= MOST_REFITTED and result.loss_name == "mse":
-        seen = plot_data(result, table)
-        seen = None if seen.groups else seen
+    table, problem = result.table if data is None else data, None
+    few = result.rows <= MOST_REFITTED and result.loss_name == "mse" and not result.correlations
+    if table is not None and few:
+        problem = _problem_of(result, table)
     told: list[tuple[Any, str]] = []
     for ax in axes.ravel():
         ax.set_visible(False)
@@ -217,14 +221,14 @@ def plot_pairs(
         ax = axes[j - 1, i]
         ax.set_visible(True)
         dress(ax, look, "", x if j == count - 1 else "", y if i == 0 else "")
-        told = _draw_region(result, (x, y), ax, style, seen) or told
+        told = _draw_region(result, (x, y), ax, style, problem) or told
     if told:
         legend(axes[0, 0], look, [handle for handle, _ in told], [name for _, name in told])
     return axes
 
 
 def _draw_region(
-    result: Result, names: tuple[str, str], ax: Axes, style: str, seen: PlotData | None
+    result: Result, names: tuple[str, str], ax: Axes, style: str, problem: Problem | None
 ) -> list[tuple[Any, str]]:
     """Draw where two parameters lie together, and return what a legend shows of it."""
     look, places = style_of(style), [result.free.index(name) for name in names]
@@ -239,54 +243,83 @@ def _draw_region(
     around = confidence_ellipse(covariance, centre, size)
     (line,) = ax.plot(*around.T, color=look.main, linewidth=1.8)
     handles = [(line, f"{percent(result.level)}: ellipse")]
-    if seen is not None:
-        region = _likelihood_region(result, names, around, size, seen)
+    if problem is not None:
+        region = _likelihood_region(result, names, around, size, problem)
         (other,) = ax.plot(*region.T, color=look.other, linewidth=1.6, linestyle="--")
         handles.append((other, "likelihood"))
     return handles
 
 
 def _likelihood_region(
-    result: Result, names: tuple[str, str], around: Array, size: float, seen: PlotData
+    result: Result, names: tuple[str, str], around: Array, size: float, problem: Problem
 ) -> Array:
     """Return where the sum of squares is what the ellipse stands for, float64[k, 2].
 
-    Along the way to each point of the ellipse the root of what the sum of squares is above its
-    least, the others fitted anew, grows nearly evenly: Bates & Watts 1988, Nonlinear Regression
-    Analysis and Its Applications, section 6.1. NaN where that does not lead there.
+    Along the way to each point of the ellipse and beyond, the root of what the sum of squares is
+    above its least, the others fitted anew, grows nearly evenly: Bates & Watts 1988, Nonlinear
+    Regression Analysis and Its Applications, section 6.1. NaN where the data exclude no value.
     """
     noise = 1.0 if result.absolute_sigma else (result.reduced_chi_square or np.nan)
-    centre, edge = np.array([result[name].value for name in names]), noise * size
+    unit = result.residual_sum_of_squares / (noise * size)
+    best = np.array([result[name].value for name in problem.names])
+    places = [problem.names.index(name) for name in names]
+    held, centre, near = problem.holding(places), best[places], best
+    least = _sum_of_squares(held, best)[0]
     region = np.full((DIRECTIONS + 1, 2), np.nan)
-    places = np.linspace(0, len(around) - 1, DIRECTIONS + 1).astype(int)
-    for k, towards in enumerate(around[places] - centre):
-        share = 1.0
-        for _ in range(MOST_TRIES):
-            at = dict(zip(names, map(float, centre + share * towards), strict=True))
-            above = _sum_of_squares(result, seen, at) - result.residual_sum_of_squares
-            ratio = math.sqrt(max(above, 0.0) / edge) if above == above else 0.0
-            if not 1 / FARTHEST < ratio < FARTHEST:
+    chosen = np.linspace(0, len(around) - 1, DIRECTIONS + 1).astype(int)
+    for k, towards in enumerate(around[chosen] - centre):
+        (low, below), (high, above), share = (0.0, 0.0), (math.inf, math.inf), 1.0
+        for attempt in range(MOST_TRIES):
+            theta = near.copy()
+            theta[places] = centre + share * towards
+            squares, reached = _sum_of_squares(held, theta)
+            root = math.sqrt(max(squares / least - 1, 0.0) * unit)
+            if abs(root - 1) < NEAR:
+                region[k], near = centre + share * towards, reached
                 break
-            if abs(ratio - 1) < NEAR:
-                region[k] = centre + share * towards
+            if root < 1:
+                low, below, near = share, root, reached
+            else:
+                high, above = share, root
+            if low > FARTHEST:
+                near = best
                 break
-            share /= ratio
+            if high == math.inf:
+                share /= max(root, 0.5)
+            elif above == math.inf or attempt % 3 == 2:
+                share = (low + high) / 2
+            else:
+                share = low + (1 - below) / (above - below) * (high - low)
     return region
 
 
-def _sum_of_squares(result: Result, seen: PlotData, fixed: dict[str, float]) -> float:
-    """Return the least weighted sum of squares with two parameters held."""
-    others = {name: result[name].value for name in result.free if name not in fixed}
-    if not others:
-        missed = seen.target - seen.at(seen.columns, fixed)
-        return float(np.sum(seen.weights * missed**2))
-    held = {e.name: e.value for e in result.estimates.values() if e.role == "fixed"} | fixed
-    tied = {e.name: e.tie for e in result.estimates.values() if e.role == "tied"}
-    try:
-        again = fit(
-            seen.model.formula, seen.columns, fixed=held, start=others, tied=tied,
-            weights=seen.weights, search=False, trace_every=0,
-        )  # fmt: skip
-    except SgdfitError:
-        return np.nan
-    return again.residual_sum_of_squares if again.status.ok else np.nan
+def _sum_of_squares(held: Problem, theta: Array) -> tuple[float, Array]:
+    """Return the least sum of squares, in some unit, with what is held, and where that is."""
+    with np.errstate(all="ignore"):
+        outcome = lowest(held, theta)
+    return (math.inf if outcome.quadratic is None else outcome.quadratic.loss), outcome.theta
+
+
+def _problem_of(result: Result, table: object) -> Problem | None:
+    """Return what the fit minimized, of which the sum of squares can be asked anywhere."""
+    seen = plot_data(result, table)
+    if seen.groups or not result.residual_sum_of_squares:
+        return None
+
+    class Asked:
+        problem: Problem | None = None
+
+        def begin(self, problem: Problem) -> None:
+            self.problem = problem._replace(callback=None, tolerance=REFIT_TOLERANCE)
+
+        def __call__(self, progress: object) -> bool:
+            return True
+
+    known, asked = result.estimates.values(), Asked()
+    fit(
+        formula_of(result), seen.columns, start={name: result[name].value for name in result.free},
+        fixed={e.name: e.value for e in known if e.role == "fixed"},
+        tied={e.name: e.tie for e in known if e.role == "tied"},
+        weights=seen.weights, search=False, trace_every=0, callback=asked,
+    )  # fmt: skip
+    return asked.problem
