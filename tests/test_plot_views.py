@@ -26,6 +26,10 @@ def lines(ax):
     return [np.transpose(line.get_data()) for line in ax.get_lines()]
 
 
+def curve_of(ax):
+    return next(line for line in lines(ax) if len(line) > 100).T
+
+
 def test_the_curve_is_the_prediction_and_residuals_stand_beneath():
     fit = sgdfit.fit(DECAY, DATA, sigma="s")
     curve, left = fit.plot()
@@ -66,15 +70,17 @@ def test_axes_are_logarithmic_where_the_data_or_the_user_ask(x, log, scales):
 def test_several_variables_have_a_curve_each_with_the_others_at_their_medians():
     u, v = RANDOM.uniform(0, 3, (2, 80))
     fit = sgdfit.fit("y = a*exp(-k*u) + b*v", {"u": u, "v": v, "y": 2 * np.exp(-u) + 0.7 * v})
-    first, second = fit.plot()
-    grid, drawn = lines(second)[0].T
+    (first, second), left = fit.plot()
+    grid, drawn = curve_of(second)
     others = np.full(len(grid), np.median(u))
     assert drawn == pytest.approx(fit.predict({"u": others, "v": grid}))
     # Points lie about the curve as they do about the fit: here on it.
     points = np.asarray(first.collections[0].get_offsets())
     held = fit.predict({"u": points[:, 0], "v": np.full(len(u), np.median(v))})
     assert points[:, 1] == pytest.approx(held)
-    assert fit.plot(over="v").get_xlabel() == "v"
+    for ax in left:
+        assert np.asarray(ax.collections[0].get_offsets())[:, 1] == pytest.approx(fit.residuals)
+    assert fit.plot(over="v")[1].get_xlabel() == "v"
 
 
 SITES = np.repeat([f"s{k}" for k in range(20)], 8)
@@ -85,10 +91,6 @@ MANY = {
 }
 MANY["y"] = np.repeat(np.linspace(1, 3, 20), 8) * np.exp(-MANY["x"])
 MANY["y"] += np.repeat(np.linspace(0.01, 0.2, 20), 8) * RANDOM.standard_normal(160)
-
-
-def curve_of(ax):
-    return next(line for line in lines(ax) if len(line) > 100).T
 
 
 def test_groups_stand_side_by_side_on_common_axes():

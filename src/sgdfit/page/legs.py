@@ -106,7 +106,7 @@ def _python(way: Way) -> tuple[str, str]:
 def _notebook(way: Way) -> tuple[str, str]:
     """Write the same as a notebook, with the plot of where it ended."""
     code = _python(way)[1].rstrip().removesuffix("print(fit)").rstrip()
-    cells = [f"# A run of sgdfit: {way.formula}", code, "fit", "fit.plot()[0].figure"]
+    cells = [f"# A run of sgdfit: {way.formula}", code, "fit", "fit.plot().flat[0].figure"]
     kinds = ("markdown", "code", "code", "code")
     book = {
         "nbformat": 4,

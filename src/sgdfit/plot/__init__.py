@@ -66,6 +66,7 @@ MOST_CURVES = 60  # of groups, on the same axes
 MOST_BARS = 300
 # Of the largest over the least value of a variable that is drawn by its decades.
 LEAST_SPAN = 300.0
+FEW_DECADES = 1e3
 
 
 def figure(result: Result, data: object, style: str = "light") -> Figure:
@@ -146,7 +147,9 @@ def fitted_curve(
     """
     look, seen = style_of(style), plot_data(result, data)
     title = "The fitted curve" if seen.is_curve else "Predicted against observed"
-    dress(ax, look, title, *axis_names(seen))
+    if seen.held:
+        title = "At " + ", ".join(f"{n} = {text}" for n, text in seen.names(seen.held).items())
+    dress(ax, look, shortened(title, 44, 2), *axis_names(seen))
     if seen.is_curve and seen.groups:
         _draw_groups(result, seen, ax, look)
         return
@@ -201,8 +204,9 @@ def draw_curve(
     if "y" in log:
         ax.set_yscale("log")
         _name_decades(ax.yaxis, seen.target)
-        ax.autoscale(axis="y")
-        limits = ax.get_ylim()
+        above = np.concatenate([seen.target, curve])
+        above = above[above > 0]
+        limits = (above.min() / 1.5, 1.5 * above.max()) if len(above) else ax.get_ylim()
     handles = {rows: points, "fit": line, **shades}
     given = any(e.start_origin == "given" for e in result.estimates.values())
     # One that was searched is the search's affair.
@@ -214,11 +218,13 @@ def draw_curve(
 
 
 def _name_decades(axis: Any, values: Array) -> None:
-    """Label the decades alone where there are several: what is between would overlap."""
-    from matplotlib.ticker import NullFormatter
+    """Label 1, 3, 10, … of few decades, and of more these alone: others would overlap."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     positive = values[values > 0]
-    if len(positive) and positive.max() > 20 * positive.min():
+    if len(positive) and 10 < positive.max() / positive.min() < FEW_DECADES:
+        axis.set_major_locator(LogLocator(subs=(1.0, 3.0)))
+        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axis.set_minor_formatter(NullFormatter())
 
 
@@ -277,15 +283,16 @@ def _draw_groups(result: Result, seen: PlotData, ax: Axes, look: Style) -> None:
 
 def group_name(seen: PlotData, group: int) -> str:
     """Return the levels of a group as text."""
-    return ", ".join(f"{name} {level}" for name, level in seen.level_names(group).items())
+    levels = seen.names(seen.groups[group])
+    return ", ".join(f"{name} {level}" for name, level in levels.items())
 
 
 def _columns_on(seen: PlotData, grid: Array) -> dict[str, Any]:
     """Return the columns from which a curve is predicted on a grid."""
     columns: dict[str, Any] = dict.fromkeys(seen.others or ("row",), grid)
-    levels = seen.model.formula.levels
-    for name, code in seen.codes.items():
-        columns[name] = np.full(len(grid), levels[name][int(code)], dtype=object)
+    for name, level in seen.names(seen.held).items():
+        is_level = name in seen.model.formula.levels
+        columns[name] = np.full(len(grid), level if is_level else seen.held[name])
     return columns
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -18,7 +19,7 @@ from sgdfit.formula.evaluation import evaluate
 from sgdfit.formula.formula import to_text
 from sgdfit.formula.parsing import parse_expression
 from sgdfit.model.model import Model
-from sgdfit.plot.style import Style, drawable, dress, label, legend, ramp, style_of
+from sgdfit.plot.style import Style, drawable, dress, label, legend, ramp, shortened, style_of
 from sgdfit.result.result import Result
 
 if TYPE_CHECKING:
@@ -44,20 +45,28 @@ class PlotData(NamedTuple):
     start: dict[str, float]  # the free parameters before the descent
     end: dict[str, float]  # and after
     response: str  # the left side as text
-    axis: Array  # what a curve is drawn over: the one variable, or the number of the row
-    axis_name: str
+    over: str  # what a curve is drawn over: the one variable, or "row"
+    axis: Array  # and its values
+    scales: Any  # of times
     target: Array  # the response on every row
     predicted: Array  # and the curve
-    # Where columns index parameters: the codes of each group of rows with a curve of its own, the
-    # group of each row, and the codes that all rows have.
+    # Where columns index parameters: the codes of each group of rows with a curve of its own, and
+    # the group of each row.
     groups: tuple[dict[str, float], ...] = ()
     group_of: Array = np.zeros(0, dtype=np.int64)
-    codes: dict[str, float] = {}  # noqa: RUF012 (of a tuple; nobody changes it)
+    held: Mapping[str, float] = MappingProxyType({})  # columns that have one value on the curve
+
+    @property
+    def axis_name(self) -> str:
+        """What the curve is drawn over, with its unit where it is a time."""
+        scale = (self.scales or {}).get(self.over)
+        return f"{self.over} in {scale}" if scale else self.over
 
     @property
     def others(self) -> list[str]:
-        """The variables, but for those that index parameters."""
-        return [name for name in self.model.variables if name not in self.model.formula.levels]
+        """The variables but for those that index parameters or are held."""
+        known = {*self.model.formula.levels, *self.held}
+        return [name for name in self.model.variables if name not in known]
 
     @property
     def is_curve(self) -> bool:
@@ -69,23 +78,32 @@ class PlotData(NamedTuple):
         own = self.group_of == group
         rows = {name: getattr(self, name)[own] for name in ROWWISE}
         columns = {name: column[own] for name, column in self.columns.items()}
-        return self._replace(columns=columns, codes=self.groups[group], groups=(), **rows)
+        return self._replace(columns=columns, held=self.groups[group], groups=(), **rows)
 
-    def level_names(self, group: int) -> dict[str, str]:
-        """Return the level that a group has in each column that indexes parameters."""
-        levels, codes = self.model.formula.levels, self.groups[group]
-        return {name: levels[name][int(code)] for name, code in codes.items()}
+    def slice(self, name: str) -> PlotData:
+        """Return the curve over one of several variables, the others held at their medians.
+
+        Columns that index parameters are held at the levels with most rows. Points have what the
+        curve leaves of them there: Cook 1993, Technometrics 35(4), 351-362.
+        """
+        held = {n: float(np.median(self.columns[n])) for n in self.others if n != name}
+        if self.groups:
+            held |= self.groups[int(np.bincount(self.group_of).argmax())]
+        own = self.columns[name]
+        over = self._replace(over=name, axis=own, held=held, groups=())
+        predicted = over.curve(own, self.end)
+        return over._replace(predicted=predicted, target=predicted + self.target - self.predicted)
+
+    def names(self, held: Mapping[str, float]) -> dict[str, str]:
+        """Return what is held as text, by its column."""
+        levels = self.model.formula.levels
+        return {n: levels[n][int(v)] if n in levels else f"{v:.4g}" for n, v in held.items()}
 
     def curve(self, grid: Array, at: dict[str, float]) -> Array:
         """Return the curve on ``grid``, for a model of one variable or none."""
         columns = dict.fromkeys(self.others, grid)
-        columns |= {name: np.full(len(grid), code) for name, code in self.codes.items()}
+        columns |= {name: np.full(len(grid), value) for name, value in self.held.items()}
         return _values(self.model.prediction, {**columns, **at}, len(grid))
-
-    def at(self, columns: dict[str, Array], values: dict[str, float] | None = None) -> Array:
-        """Return the curve where the variables, and some parameters, have other values."""
-        rows = max(map(len, columns.values()))
-        return _values(self.model.prediction, {**columns, **self.end, **(values or {})}, rows)
 
 
 def plot_data(result: Result, data: object) -> PlotData:
@@ -115,8 +133,7 @@ def seen_rows(
     """Return rows of a model with its free parameters at ``end``; ``scales`` are those of times."""
     n, levels, response = len(weights), [*model.formula.levels], model.formula.response
     others = [name for name in model.variables if name not in levels]
-    name = others[0] if others else "row"
-    scale = (scales or {}).get(name)
+    over = others[0] if others else "row"
     codes, group_of = np.zeros((0, 0)), np.zeros(n, dtype=np.int64)
     if levels:
         told = np.stack([columns[name] for name in levels], axis=1)
@@ -128,8 +145,9 @@ def seen_rows(
         start=dict(zip(model.free, model.start, strict=True)),
         end=end,
         response=to_text(response),
-        axis=columns[name] if others else np.arange(1.0, n + 1.0),
-        axis_name=f"{name} in {scale}" if scale else name,
+        over=over,
+        axis=columns[over] if others else np.arange(1.0, n + 1.0),
+        scales=scales,
         target=_values(response, columns, n),
         predicted=_values(model.prediction, {**columns, **end}, n),
         groups=tuple(dict(zip(levels, map(float, each), strict=True)) for each in codes),
@@ -169,8 +187,9 @@ def descent_path(
             )
     if len(set(names)) != 2 or len(names) != 2:
         raise UsageError(f"a path is drawn over two different parameters, not {names}")
-    others = "" if len(result.free) == 2 else ", other parameters at their end"
-    dress(ax, look, f"The way down the loss{others}")
+    held = {name: f"{name} = {value:.4g}" for name, value in seen.end.items() if name not in names}
+    where = f", at {', '.join(held.values())}" if held else ""
+    dress(ax, look, shortened(f"The way down the loss{where}", 64, 2))
     draw_landscape(seen, names, window(result, names), ax, look)
     line = draw_path(result, names, ax, look.main)
     legend(ax, look, [line, *draw_ends(result, names, ax, look)], ["steps", "start", "end"])

@@ -38,7 +38,7 @@ def plot_groups(
         squares = np.bincount(seen.group_of, (seen.target - seen.predicted) ** 2, count)
         return np.asarray(squares / np.bincount(seen.group_of, minlength=count))
 
-    keys = [tuple(seen.level_names(k).values()) for k in range(count)]
+    keys = [tuple(seen.names(seen.groups[k]).values()) for k in range(count)]
     chosen, said = _chosen(groups, count, worst, lambda: keys)
     panels = [(group_name(seen, k), result, seen.part(k)) for k in chosen]
     return _draw(panels, result.formula, said, log, style_of(style))
@@ -87,9 +87,8 @@ def _panel(fits: Fits, source: Source, k: int, rows: dict[str, Array]) -> Panel:
         options = options | {"start": end}
     result = fit(data=rows, **options)
     seen = plot_data(result, rows)
-    named = seen_rows(source.model, rows, end, seen.weights, source.table.scales)
     # Where it began tells nothing here.
-    return name, result, seen._replace(start=seen.end, axis_name=named.axis_name)
+    return name, result, seen._replace(start=seen.end, scales=source.table.scales)
 
 
 def _chosen(

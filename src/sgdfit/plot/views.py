@@ -24,9 +24,9 @@ from sgdfit.plot import (
     parameter_paths,
     residuals,
 )
-from sgdfit.plot.landscape import PlotData, plot_data
+from sgdfit.plot.landscape import plot_data
 from sgdfit.plot.multiples import plot_groups
-from sgdfit.plot.style import dress, label, legend, plain, scatter, shortened, style_of
+from sgdfit.plot.style import dress, label, legend, plain, shortened, style_of
 from sgdfit.report import percent
 from sgdfit.result.result import Result
 
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 Array = np.ndarray[Any, Any]
 
+# Of several variables, how many a curve is drawn over.
+MOST_SLICES = 4
 # Parameters that are drawn in pairs, and rows that are refitted for that.
 MOST_PAIRED, MOST_REFITTED = 6, 2_000
 # Of a likelihood region: directions, refits along each at most, how near to its edge is on it, and
@@ -78,67 +80,37 @@ def plot_fit(
             f"{over!r} is no variable of '{result.formula}'; there are {', '.join(variables)}."
             f"{did_you_mean(over, variables)}"
         )
+    if over is not None and len(variables) > 1:
+        seen = seen.slice(over)
     if ax is not None:
-        if over is not None and len(variables) > 1:
-            _partial(result, seen, over, ax, style)
-        else:
-            fitted_curve(result, seen, ax, style, log)
+        fitted_curve(result, seen, ax, style, log)
         return ax
     if seen.groups and seen.is_curve:
         return plot_groups(result, seen, groups, log, style)
-    several = len(variables) > 1
-    shown = [over] if over is not None else variables if several else []
-    made = figure_class()(
-        figsize=(4.2 * max(1, min(3, len(shown))) + 2.2, 6.2), layout="constrained",
-        facecolor=look.paper,
-    )  # fmt: skip
-    plain(
-        made.suptitle(
-            shortened(result.formula, 80, 2), x=0.01, ha="left", fontsize=11, color=look.ink
-        )
+    slices = [seen] if seen.is_curve else [seen.slice(name) for name in variables[:MOST_SLICES]]
+    heading = shortened(result.formula, 80, 2)
+    if len(slices) < len(seen.others):
+        heading += f"\nover {len(slices)} of {len(variables)} variables; over=… names another"
+    size = (3.4 * len(slices) + 3.0, 6.2)
+    made = figure_class()(figsize=size, layout="constrained", facecolor=look.paper)
+    plain(made.suptitle(heading, x=0.01, ha="left", fontsize=11, color=look.ink))
+    drawn = made.subplots(
+        2, len(slices), sharex="col", sharey="row", height_ratios=(3, 1), squeeze=False
     )
-    if several:
-        upper = made.subplots(1, len(shown), squeeze=False)[0]
-        for name, one in zip(shown, upper, strict=True):
-            _partial(result, seen, name, one, style)
-        return upper if len(upper) > 1 else upper[0]
-    curve, left = made.subplots(2, 1, sharex=True, height_ratios=(3, 1))
-    fitted_curve(result, seen, curve, style, log)
-    residuals(result, seen, left, style)
-    curve.set_xlabel("")
-    left.set_title("")
-    label(left, look, seen.axis_name, "residual")
-    return np.array([curve, left])
-
-
-def _partial(result: Result, seen: PlotData, name: str, ax: Axes, style: str) -> None:
-    """Draw the curve over one of several variables, the others at their medians.
-
-    Columns that index parameters are held at the levels with most rows. Points have what the curve
-    leaves of them there: Cook 1993, Technometrics 35(4), 351-362.
-    """
-    look = style_of(style)
-    held = {n: float(np.median(seen.columns[n])) for n in seen.others if n != name}
-    told = {n: f"{value:.4g}" for n, value in held.items()}
-    if seen.groups:
-        most = int(np.bincount(seen.group_of).argmax())
-        held |= seen.groups[most]
-        told |= seen.level_names(most)
-    own = seen.columns[name]
-    grid = np.linspace(own.min(), own.max(), 200)
-    across = replace_columns(seen, {**held, name: grid})
-    at_rows = replace_columns(seen, {**held, name: own})
-    others = ", ".join(f"{n} = {text}" for n, text in told.items())
-    dress(ax, look, f"at {others}", name, seen.response)
-    scatter(ax, look, own, at_rows + seen.target - seen.predicted)
-    ax.plot(grid, across, color=look.main, linewidth=2, zorder=4)
-
-
-def replace_columns(seen: PlotData, columns: dict[str, Any]) -> Array:
-    """Return the curve where columns have other values."""
-    count = max(np.size(values) for values in columns.values())
-    spread = {n: np.array(np.broadcast_to(v, count), dtype=float) for n, v in columns.items()}
-    return seen.at(spread)
+    extents = []
+    for one, curve, left in zip(slices, *drawn, strict=True):
+        fitted_curve(result, one, curve, style, log)
+        residuals(result, one, left, style)
+        extents.append(curve.get_ylim())
+        label(curve, look, "", one.response)
+        label(left, look, one.axis_name, "residual")
+        if one is not slices[0]:
+            left.set_title("", loc="left")
+            curve.get_legend().remove()
+            label(curve, look, "", "")
+            label(left, look, one.axis_name, "")
+    curve.set_ylim(np.min(extents), np.max(extents))
+    return drawn if len(slices) > 1 else drawn[:, 0]
 
 
 def plot_trace(result: Result, ax: Axes | None = None, *, style: str = "light") -> Any:
@@ -223,7 +195,9 @@ def plot_pairs(
         dress(ax, look, "", x if j == count - 1 else "", y if i == 0 else "")
         told = _draw_region(result, (x, y), ax, style, problem) or told
     if told:
-        legend(axes[0, 0], look, [handle for handle, _ in told], [name for _, name in told])
+        free = {"loc": "upper right"} if count > 2 else {}  # above the diagonal there is room
+        handles, words = zip(*told, strict=True)
+        legend(made if free else axes[0, 0], look, handles, words, **free)
     return axes
 
 

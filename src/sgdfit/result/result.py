@@ -561,7 +561,7 @@ class Result:
             Which axes are logarithmic; by default the first where data are spread over decades.
         over : str, optional
             Of several variables the one that is drawn over, the others at their medians; by default
-            each has axes of its own.
+            the first four have axes of their own.
         groups : "first", "worst" or list, optional
             Where a column indexes parameters, its groups of rows stand side by side, 16 at most:
             the first, those with the largest residuals, or those named, as in ``["A", "B"]``.
@@ -569,8 +569,9 @@ class Result:
 
         Returns
         -------
-        Axes, or an array of them
-            A notebook shows ``ax.figure``.
+        array of Axes, or ``ax``
+            Shape (2,), curve and residuals, or (2, k) over k variables; (g,) of g groups. A
+            notebook shows ``axes.flat[0].figure``.
 
         Raises
         ------
