@@ -33,7 +33,7 @@ TWO = {"x": (0.2, 3.0), "z": (-1.0, 2.0)}
 FIVE = {"u": (0.1, 1.0), "v": (0.5, 2.0), "w": (-1.0, 1.0), "x": (0.2, 3.0), "z": (1.0, 2.0)}
 AB = {"a": 1.3, "b": 0.7}
 ABC = AB | {"c": 6.0}
-TWELVE = {f"k{i}": 0.1 * i + 0.2 for i in range(1, 13)}
+THIRTEEN = {f"k{i}": 0.1 * i + 0.2 for i in range(1, 14)}
 
 FORMULAS = [
     Case("line", "y = a*x + b", POSITIVE, AB),
@@ -41,10 +41,10 @@ FORMULAS = [
     Case("plane", "y = a*x + b*z + c", TWO, ABC),
     Case("five variables", "y = a*u + b*v*w + c*z + d*x/v", FIVE, ABC | {"d": 0.4}),
     Case(
-        "twelve parameters",
-        "y = 9 + " + " + ".join(f"k{i}*sin({i}*x/3)" for i in range(1, 13)),
+        "thirteen parameters",
+        "y = 9 + " + " + ".join(f"k{i}*sin({i}*x/3)" for i in range(1, 14)),
         X,
-        TWELVE,
+        THIRTEEN,
     ),
     Case("decay", "y = a*exp(-b*x) + c", POSITIVE, ABC),
     Case("two decays", "y = a*exp(-b*x) + c*exp(-d*x)", POSITIVE, ABC | {"d": 2.1}),

@@ -59,8 +59,6 @@ FINE, FINE_OF_MANY = 1e-11, 1e-3
 ROWS_LOOKED_AT = 1_000
 # Rows on which a function that is called is looked at.
 EXAMINED = 512
-# Of levels: 12 compile in 5 s, 30 in 90, since the products of all pairs are written out.
-MOST_COMPILED = 20
 # Compiling is worth while for about this many passes through the rows.
 PASSES = 4
 # A residual that is no larger than so many roundings of its terms may be rounding alone; it is so

@@ -22,7 +22,7 @@ from sgdfit.formula.real import Where, Xlogy
 from sgdfit.kernel.emission import Dialect, emit_model, expressions_of
 from sgdfit.kernel.instructions import fuses
 from sgdfit.kernel.shuffle import BLOCK, BUFFER, PLACES, STRETCH
-from sgdfit.kernel.summation import BLOCK_ROWS, PANEL
+from sgdfit.kernel.summation import BLOCK_ROWS, PANEL, length
 from sgdfit.model.model import Model
 from sgdfit.optimizers import Optimizer
 
@@ -30,6 +30,10 @@ from sgdfit.optimizers import Optimizer
 # hide the NaN that they say beyond it.
 ANGLES = tuple(FUNCTIONS[name].symbolic for name in ("sin", "cos", "tan", "cot"))
 HIDING = (Where, Xlogy, sympy.Piecewise)
+
+# Up to so many parameters all products of two are written out; of more, rows are taken by tiles,
+# whose slopes stay in the cache.
+FEW, TILE = 12, 256
 
 # Blocks in a stretch, and in the stretches that are open at a time.
 PARTS = STRETCH // BLOCK
@@ -66,6 +70,7 @@ def terms(«p#Q», «c#C»):
 SUMS = """\
 @njit(**INNER, fastmath=ANY_ORDER)
 def sums(«p#Q», «c#C», total):
+    total[:] = 0.0
     t0 = 0.0
     t1 = 0.0
     g#P = 0.0
@@ -78,6 +83,40 @@ def sums(«p#Q», «c#C», total):
         b = $factor
         $products
     $total
+
+
+"""
+
+# The same where products of pairs are too many to write out: with 61 parameters that took a minute
+# to compile.
+MANY_SUMS = f"""\
+@njit(**INNER, fastmath=ANY_ORDER)
+def sums(«p#Q», «c#C», total):
+    total[:] = 0.0
+    slopes, bent = numpy.empty(($parameters, {TILE})), numpy.empty((2, {TILE}))
+    for first in range(0, len(c0), {TILE}):
+        v#C = c#C[first:first + {TILE}]
+        t0 = 0.0
+        t1 = 0.0
+        g#P = 0.0
+        for i in range(len(v0)):
+            weight, loss, grad, hess, «j#P» = terms(«p#Q», «v#C[i]»)
+            t0 += weight
+            t1 += loss
+            g#P += grad*j#P
+            slopes[#P, i] = j#P
+            bent[0, i] = $factor
+        $total
+        k = 2 + $parameters
+        for one in range($parameters):
+            for i in range(len(v0)):
+                bent[1, i] = bent[0, i]*slopes[one, i]
+            for other in range(one, $parameters):
+                h = 0.0
+                for i in range(len(v0)):
+                    h += bent[1, i]*slopes[other, i]
+                total[k] += h
+                k += 1
 
 
 """
@@ -449,7 +488,7 @@ def dialects(model: Model) -> tuple[Dialect, ...]:
 def panel_sums_source(model: Model, weighted: bool, dialect: Dialect, scores: bool = False) -> str:
     """Write ``panel_sums``; with ``scores``, squares of the slopes stand in front of J Jᵀ."""
     texts, repeats = _sums(model, weighted, dialect, "grad*grad" if scores else "hess")
-    return render(header(texts["row"]) + TERMS + SUMS + PANEL_SUMS, texts, repeats)
+    return render(header(texts["row"]) + TERMS + texts["sums"] + PANEL_SUMS, texts, repeats)
 
 
 def grouped_source(model: Model, weighted: bool) -> str:
@@ -461,26 +500,27 @@ def grouped_source(model: Model, weighted: bool) -> str:
         "bare": texts["row"],
         "row": "\n".join([texts["row"], *known]),
         "weight": "w" if weighted else "1.0",
-        "parameters": str(len(model.free)),
         "variables": str(len(model.variables)),
     }
     repeats |= {"V": [str(i) for i in range(len(model.variables))]}
-    return render(header(texts["row"]) + TERMS + SUMS + GROUPED, texts, repeats)
+    return render(header(texts["row"]) + TERMS + texts["sums"] + GROUPED, texts, repeats)
 
 
 def _sums(
     model: Model, weighted: bool, dialect: Dialect, factor: str
 ) -> tuple[dict[str, str], dict[str, list[str]]]:
     """Return what `TERMS` and `SUMS` are filled with, and what is written for each of."""
-    pairs = list(itertools.combinations_with_replacement(range(len(model.free)), 2))
-    names = ["t0", "t1", *(f"g{i}" for i in range(len(model.free)))]
-    names += [f"h{i}_{j}" for i, j in pairs]
+    p = len(model.free)
+    pairs = list(itertools.combinations_with_replacement(range(p if p <= FEW else 0), 2))
+    names = ["t0", "t1", *(f"g{i}" for i in range(p)), *(f"h{i}_{j}" for i, j in pairs)]
     texts = _terms(model, weighted, dialect) | {
-        "size": str(len(names)),
+        "size": str(length(p)),
+        "parameters": str(p),
         "factor": factor,
         "products": "\n".join(f"h{i}_{j} += b*j{i}*j{j}" for i, j in pairs),
-        "total": "\n".join(f"total[{k}] = {name}" for k, name in enumerate(names)),
+        "total": "\n".join(f"total[{k}] += {name}" for k, name in enumerate(names)),
     }
+    texts["sums"] = MANY_SUMS if p > FEW else SUMS
     return texts, _repeats(model, weighted) | {"H": [f"{i}_{j}" for i, j in pairs]}
 
 
