@@ -27,9 +27,9 @@ check: setup
 test: check
 	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --numprocesses=$(WORKERS) $(PYTEST_ARGS)
 
-# What compares with torch, or looks at pages in Chromium: for machines that have both.
+# What compares with torch, looks at pages in Chromium or makes videos: for machines with all that.
 test-oracles: setup
-	$(BIN)/python -m pytest --numprocesses=$(WORKERS) -m "torch or browser" $(PYTEST_ARGS)
+	$(BIN)/python -m pytest --numprocesses=$(WORKERS) -m "torch or browser or video" $(PYTEST_ARGS)
 
 # Pictures of the live view; they take Chromium.
 screenshots: setup

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 
 import numpy as np
 import pytest
+from PIL import Image, ImageSequence
 
 import sgdfit
-from sgdfit.errors import UsageError
+from sgdfit.errors import MissingDependencyError, UsageError
 
 RANDOM = np.random.default_rng(0)
 X = np.linspace(0, 5, 40)
@@ -130,8 +132,6 @@ def test_a_group_without_a_fit_shows_its_rows_and_says_why():
 
 
 def test_the_command_line_draws_groups(tmp_path):
-    from PIL import Image
-
     from sgdfit.cli.app import main
 
     rows = [f"{g},{x},{y}" for g, x, y in zip(SITES, MANY["x"], MANY["y"], strict=True)]
@@ -174,23 +174,36 @@ def test_of_a_curved_model_the_likelihood_region_has_the_sum_of_squares_that_it_
         assert squares - fit.residual_sum_of_squares == pytest.approx(level, rel=3e-3)
 
 
-@pytest.mark.parametrize("ending", ["gif", "html"])
+def frames_of(path):
+    """The pictures of a moving picture, as text or bytes."""
+    if path.suffix == ".html":
+        return re.findall(r'"data:image/png;base64,([^"]+)"', path.read_text().replace("\\\n", ""))
+    if path.suffix == ".mp4":
+        program = pytest.importorskip("imageio_ffmpeg").get_ffmpeg_exe()
+        command = [program, "-loglevel", "error", "-i", path, "-f", "framemd5", "-"]
+        told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        return [line.split(",")[-1] for line in told.splitlines() if line[0] != "#"]
+    with Image.open(path) as moving:
+        return [each.convert("RGB").tobytes() for each in ImageSequence.Iterator(moving)]
+
+
+@pytest.mark.parametrize("ending", ["gif", "html", pytest.param("mp4", marks=pytest.mark.video)])
 def test_a_descent_moves(decay, tmp_path, ending):
+    if ending == "mp4":
+        pytest.importorskip("imageio_ffmpeg", reason="ffmpeg, which makes a video, is missing")
     path = tmp_path / f"descent.{ending}"
     decay.animate(path, frames=5)
-    if ending == "gif":
-        from PIL import Image
-
-        with Image.open(path) as moving:
-            assert moving.n_frames == 5
-            pictures = set()
-            for k in range(5):
-                moving.seek(k)
-                pictures.add(moving.convert("RGB").tobytes())
-        assert len(pictures) == 5
-    else:
-        assert path.read_text().count("data:image/png;base64") == 5
+    pictures = frames_of(path)
+    assert (len(pictures), len(set(pictures))) == (5, 5)
     assert [one.name for one in tmp_path.iterdir()] == [path.name]
+
+
+def test_without_ffmpeg_one_sentence_says_what_to_do(decay, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(MissingDependencyError, match=r"\.gif does .* pip install sgdfit.video."):
+        decay.animate(tmp_path / "descent.mp4")
+    assert not [*tmp_path.iterdir()]
 
 
 @pytest.mark.parametrize(

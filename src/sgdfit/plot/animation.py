@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from sgdfit.checkpoint.atomic import replacing
-from sgdfit.errors import UsageError
+from sgdfit.errors import UsageError, require
 from sgdfit.plot import figure_class
-from sgdfit.plot.landscape import draw_landscape, plot_data, window
+from sgdfit.plot.landscape import draw_landscape, plot_data, slice_title, window
 from sgdfit.plot.style import DASHES, drawable, dress, plain, scatter, shortened, style_of
 from sgdfit.plot.views import rows_of
 from sgdfit.result.result import Result
@@ -38,10 +39,10 @@ def animate(
             f"cannot write a moving picture to {str(path)!r}: its ending must be one of"
             f" {', '.join(ENDINGS)}"
         )
+    from matplotlib import rc_context
     from matplotlib.animation import FFMpegWriter, FuncAnimation, PillowWriter
 
-    if ending == ".mp4" and not FFMpegWriter.isAvailable():
-        raise UsageError("a .mp4 takes the program ffmpeg, which is not found; write a .gif")
+    program = _ffmpeg() if ending == ".mp4" else ""
     look, seen = style_of(style), plot_data(result, rows_of(result, data))
     if not seen.is_curve or seen.groups:
         raise UsageError("a moving picture is of a curve over one variable, which this is not")
@@ -58,7 +59,7 @@ def animate(
     margin = 0.25 * (high - low) or 1.0
     curve.set(xlim=(grid[0], grid[-1]), ylim=(low - margin, high + margin))
     if len(names) == 2:
-        dress(ground, look, "The way down the loss")
+        dress(ground, look, slice_title(seen, names))
         draw_landscape(seen, names, window(result, names), ground, look)
         columns = [trace.names.index(name) for name in names]
         way = drawable(trace.parameters[:, columns]).T
@@ -100,7 +101,19 @@ def animate(
         # The writers want a name of their own with the ending.
         beside = Path(f"{file.name}{ending}")
         try:
-            moving.save(beside, writer=writer, dpi=90)
+            with rc_context({"animation.ffmpeg_path": program}):
+                moving.save(beside, writer=writer, dpi=90)
             file.write(beside.read_bytes())
         finally:
             beside.unlink(missing_ok=True)
+
+
+def _ffmpeg() -> str:
+    """Return the program ffmpeg: what matplotlib is told of, or else that of imageio-ffmpeg."""
+    from matplotlib import rcParams
+
+    path = shutil.which(rcParams["animation.ffmpeg_path"])
+    if path is None:
+        why = "a .mp4, where the program ffmpeg is not found (a .gif does without),"
+        path = require("imageio_ffmpeg", why, "sgdfit[video]").get_ffmpeg_exe()
+    return str(path)

@@ -187,12 +187,16 @@ def descent_path(
             )
     if len(set(names)) != 2 or len(names) != 2:
         raise UsageError(f"a path is drawn over two different parameters, not {names}")
-    held = {name: f"{name} = {value:.4g}" for name, value in seen.end.items() if name not in names}
-    where = f", at {', '.join(held.values())}" if held else ""
-    dress(ax, look, shortened(f"The way down the loss{where}", 64, 2))
+    dress(ax, look, slice_title(seen, names))
     draw_landscape(seen, names, window(result, names), ax, look)
     line = draw_path(result, names, ax, look.main)
     legend(ax, look, [line, *draw_ends(result, names, ax, look)], ["steps", "start", "end"])
+
+
+def slice_title(seen: PlotData, names: Sequence[str]) -> str:
+    """Say at which values of the other parameters the loss is drawn over two."""
+    held = [f"{name} = {value:.4g}" for name, value in seen.end.items() if name not in names]
+    return shortened(f"The way down the loss{', at ' if held else ''}{', '.join(held)}", 60, 2)
 
 
 def _path(result: Result, names: Sequence[str]) -> Array:

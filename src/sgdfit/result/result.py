@@ -625,7 +625,8 @@ class Result:
     ) -> None:
         """Write the descent as a moving picture: the curve that settles, and the way of the loss.
 
-        ``path`` ends with .gif, .html or, where ffmpeg is, .mp4; at most so many ``frames``.
+        ``path`` ends with .gif, .html or .mp4, which takes the program ffmpeg or the package
+        imageio-ffmpeg; there are at most so many ``frames``.
         """
         sgdfit.higher("animate")(self, path, data, style=style, frames=frames)
 
