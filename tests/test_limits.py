@@ -32,6 +32,7 @@ ONE = np.ones(1)
         # One side is level, the other infinitely steep; near a corner, in units of years.
         (lambda m: np.sqrt(np.maximum(4.0 - m, 0)), 4.0, 0.0),
         (lambda m: np.sqrt(np.maximum(2023.9999 - m, 0)), 2024.0, 0.0),
+        (lambda m: np.sqrt(np.maximum(3.2 - m, 0)) + m / 8, 3.20004, 0.125),
         (lambda m: np.maximum(4.0 - m, 0), 4.0, -0.5),
         (lambda m: np.abs(4.0 - m) ** 0.7, 4.0, 0.0),
         (lambda m: np.where(m < 4, np.abs(4.0 - m) ** 1.2, np.nan), 4.0, np.nan),

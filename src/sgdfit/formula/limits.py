@@ -18,11 +18,15 @@ Array = np.ndarray[Any, Any]
 Expr = Any  # SymPy ships no types
 
 # Of the parameter: powers of two, lest a sum round them. The longest has a rounding error of 2e-13
-# of the curve, the shortest is of what the limit lies off 1.5e-5, of which Aitken leaves little.
-WIDTHS = (2.0**-10, 2.0**-13, 2.0**-16)
+# of the curve, the third is of what the limit lies off 1.5e-5, of which Aitken leaves little; the
+# shortest confirms it.
+WIDTHS = (2.0**-10, 2.0**-13, 2.0**-16, 2.0**-19)
 # Changes from one quotient to the next that shrink less than by this share lead to no limit: those
 # of a root's slope, h**-0.5, grow 2.8 times, those of a logarithm's not at all.
 SHRINKING = 0.9
+# The next change is as such shrinking has it but for this share, or a kink lies between: of
+# sqrt(maximum(x - m, 0)) that is so where m is a little above a row.
+ALIKE = 0.1
 # Changes as small as that, beside the quotient or what rounding makes of the curve, are none.
 STEADY, ROUNDING = 1e-2, 64 * float(np.finfo(float).eps)
 
@@ -60,12 +64,15 @@ def slope_limit(curve: Callable[[Array], Array], at: Array) -> Array:
 
 
 def _extrapolated(quotients: Array, rounding: Array) -> Array:
-    """Return what three quotients lead to, NaN where that is nowhere."""
-    first, second, third = quotients
-    before, last = second - first, third - second
-    steady = np.abs(last) <= np.maximum(STEADY * np.abs(third), rounding)
-    shrinks = np.abs(last) < SHRINKING * np.abs(before)
-    limit = np.where(shrinks, third - last**2 / (last - before), np.where(steady, first, np.nan))
+    """Return what four quotients lead to, NaN where that is nowhere."""
+    first, _, third, fourth = quotients
+    before, last, after = np.diff(quotients, axis=0)
+    ratio, near = last / before, np.maximum(STEADY * np.abs(fourth), rounding)
+    shrinks = np.abs(ratio) < SHRINKING
+    shrinks &= np.abs(after - ratio * last) <= ALIKE * np.abs(ratio * last) + rounding
+    steady = np.where(np.abs(before) <= near, first, third)
+    steady = np.where(np.abs(after) <= near, steady, np.nan)
+    limit = np.where(shrinks, third + last * ratio / (1 - ratio), steady)
     return np.where(np.isfinite(limit), limit, np.nan)
 
 
