@@ -160,3 +160,25 @@ def test_where_a_slope_has_no_limit_the_row_is_named():
     found = sgdfit.fit("y = a + sqrt(b)*x", {"x": x, "y": 1 + x}, start=start, search=False)
     assert found.status.name == "domain_error"
     assert "b = 0" in found.status.cause
+
+
+@pytest.mark.parametrize(
+    ("power", "passed"), [("exp(b*(log(x) - log(m)))", False), ("(x/m)**b", True)]
+)
+def test_an_exponent_below_0_is_found_or_told_where_a_row_is_at_its_pole(power, passed):
+    # At dose 0 both formulas tend to c for b < 0; the second divides by 0 on the way.
+    x = np.repeat([0.0, *np.geomspace(0.05, 60, 8)], 3)
+
+    def curve(x, c, d, m, b):
+        with np.errstate(all="ignore"):
+            return c + (d - c) * np.exp(-((x / m) ** b))
+
+    y = curve(x, 1.0, 9.0, 1.4, -2.4) + 0.1 * np.random.default_rng(1).normal(size=len(x))
+    theta, _ = curve_fit(curve, x, y, [1.0, 9.0, 1.4, -2.4])
+    formula = f"y = c + (d - c)*exp(-{power})"
+    fit = sgdfit.fit(formula, {"x": x, "y": y})
+    told = [text for text in fit.warnings if "passed over" in text]
+    assert bool(told) == passed
+    if passed:
+        fit = sgdfit.fit(formula, {"x": x, "y": y}, start=told[0].split("'")[1])
+    assert fit.values == pytest.approx(dict(zip("cdmb", theta, strict=True)), rel=1e-5)

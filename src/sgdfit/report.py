@@ -363,7 +363,8 @@ def _starts(result: Result) -> Lines:
         values = ", ".join(f"{name} = {number(value)}" for name, value in rival.values.items())
         above = "as good"
         if search.loss > 0:
-            above = f"loss {number(100 * (rival.loss / search.loss - 1), 2)}% higher"
+            share = rival.loss / search.loss - 1
+            above = f"loss {number(100 * abs(share), 2)}% {'lower' if share < 0 else 'higher'}"
         yield "rival minimum", f"{values}: {above}"
     if len(search.rivals) > SHOWN_RIVALS:
         yield "rival minimum", f"and {len(search.rivals) - SHOWN_RIVALS} more"

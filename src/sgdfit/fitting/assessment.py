@@ -12,7 +12,7 @@ import numpy as np
 from sgdfit.fitting.bootstrap import bootstrap_intervals
 from sgdfit.fitting.callbacks import CallbackCaller, Progress, StopRequested, ending_of
 from sgdfit.fitting.gauss_newton import progress_of, walk
-from sgdfit.fitting.multistart import misfit_warnings
+from sgdfit.fitting.multistart import misfit_warnings, rival_warnings
 from sgdfit.fitting.nonsmooth import (
     SHIFT,
     kink_at,
@@ -323,6 +323,7 @@ def _assessed(problem: Problem, outcome: Outcome, state: EndState | None, end: _
             stepped = stepped_names(problem.model.prediction)
             told = undetermined_warnings(sure, stepped, outcome.gaps)
             told += () if end.is_exact else misfit_warnings(problem, outcome)
+            told += rival_warnings(problem, outcome.search, end.near.loss / problem.rows)
             told += wall_warnings(run_end) if (merit.r_squared or 1.0) < LOOKS_WRONG else ()
     if outcome.limit is not None:
         distance = math.inf

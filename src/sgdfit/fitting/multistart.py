@@ -358,7 +358,7 @@ def look_for_starts(
     best = found.candidates[0].loss
     rivals = tuple(
         Rival(dict(zip(model.free, map(float, c.theta), strict=True)), float(c.loss))
-        for c in found.candidates[1:]
+        for c in (*found.passed, *found.candidates[1:])
         if c.loss <= RIVAL * best
     )
     facts = facts_of(found, chunk.rows, rivals)
@@ -535,3 +535,16 @@ def misfit_warnings(problem: Problem, outcome: Outcome) -> tuple[str, ...]:
             " unexplained: noise, or a minimum that is not the one meant; look at a plot",
         )
     return ()
+
+
+def rival_warnings(problem: Problem, search: StartSearch | None, loss: float) -> tuple[str, ...]:
+    """Say so where the search passed over a minimum that is lower than the mean ``loss``."""
+    rivals = search.rivals if search is not None and problem.squared else ()
+    least = min(rivals, key=lambda rival: rival.loss, default=None)
+    if least is None or not _is_lower(least.loss, loss, CLEARLY_BETTER):
+        return ()
+    start = ", ".join(f"{name}={value:.6g}" for name, value in least.values.items())
+    return (
+        f"a minimum whose loss is {100 * (1 - least.loss / loss):.2g}% lower was passed over, since"
+        f" the formula divides by zero there on a row: start='{start}' leads to it",
+    )

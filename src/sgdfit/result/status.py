@@ -122,7 +122,9 @@ class StartSearch:
     ranges: dict[str, str]  # from where each searched parameter was drawn, in words
     solved: tuple[str, ...]  # those that enter linearly: at each point they were solved exactly
     loss: float  # the mean squared residual of the best minimum over these rows
-    rivals: tuple[Rival, ...] = ()  # other minima whose loss is within a few percent of the best
+    # Other minima whose loss is within a few percent of the best; first those that are lower, and
+    # passed over since the formula divides by zero there on a row.
+    rivals: tuple[Rival, ...] = ()
     # Which parameters can be exchanged or change their sign, and which of these equivalent minima
     # is given; a sentence each.
     symmetries: tuple[str, ...] = ()

@@ -63,6 +63,7 @@ def find_level_starts(model: Model, chunk: Chunk, given: Mapping[str, float], se
         candidates = (Candidate(theta, theta, float(left @ left) / seen.rows),)
     return Search(
         candidates,
+        (),
         sum(search.points for search in found),
         sum(search.polished for search in found),
         found[0].ranges,

@@ -37,8 +37,9 @@ KEPT = 8
 POLISHED_AGAIN = 256
 # Of how many minima components are exchanged.
 EXCHANGED = 2
-# A minimum at which parts of the formula are infinite on some row, as in 0**-p, is passed over for
-# one with fewer unless it is so many times lower: who writes exp(-k*t**p) means p > 0.
+# A minimum at which parts of the formula divide by zero on some row, as in 0**-p, is passed over
+# for one with fewer unless it is so many times lower: who writes exp(-k*t**p) means p > 0. That is
+# told.
 POLE = 1.5
 # At most so many rounds; a sum of many components is given up after so many in a row that find none
 # whose loss is lower by a share of it. One component is looked for once more.
@@ -67,6 +68,7 @@ class Search(NamedTuple):
     """What a search found, and how it went."""
 
     candidates: tuple[Candidate, ...]  # distinct minima, best first; none without a finite value
+    passed: tuple[Candidate, ...]  # lower ones that were passed over, since a row is at a pole
     points: int  # how many were evaluated
     polished: int  # how many of them were polished
     ranges: dict[str, str]  # from where each nonlinear parameter was drawn, in words
@@ -98,14 +100,14 @@ def find_starts(model: Model, chunk: Chunk, given: Mapping[str, float], seed: in
             ranges[name] = at._replace(negative=0.0) if part.is_mirrored(name) else at
     words = {name: at.text for name, at in ranges.items()}
     if not seen.rows:
-        return Search((), 0, 0, words, parts.linear)
+        return Search((), (), 0, 0, words, parts.linear)
     projection = Projection(model, parts, seen)
     paths, drawn = _searched(projection, ranges, seed)
-    minima = tuple(
-        found._replace(start=turned(found.start), theta=turned(found.theta))
-        for found in _minima(projection, paths, given)
+    minima, passed = (
+        tuple(one._replace(start=turned(one.start), theta=turned(one.theta)) for one in some)
+        for some in _minima(projection, paths, given)
     )
-    return Search(minima, drawn, paths.polished, words, parts.linear)
+    return Search(minima, passed, drawn, paths.polished, words, parts.linear)
 
 
 def _with_linear_phases(
@@ -267,8 +269,8 @@ def _polished(projection: Projection, sums: Sequence[Partial]) -> _Paths:
 
 def _minima(
     projection: Projection, paths: _Paths, given: Mapping[str, float]
-) -> tuple[Candidate, ...]:
-    """Return the distinct minima, with all parameters, best first.
+) -> tuple[list[Candidate], list[Candidate]]:
+    """Return the distinct minima, with all parameters, best first, and lower ones passed over.
 
     The same curve is the same minimum, however its parameters are exchanged.
     """
@@ -280,23 +282,26 @@ def _minima(
     residual = whole.residuals(last)
     losses = np.einsum("kn,kn->k", residual, residual)
     slopes, doubt = whole.slopes(last, names, residual)
-    infinite = np.unique(whole.infinite_parts(last, doubt), return_inverse=True)[1]
+    poles = np.unique(whole.poles(last, doubt), return_inverse=True)[1]
     # Where terms of 1e16 cancel, or a row lies on a pole, rounding is all there is of a low sum.
     moved = TERM * np.einsum("kp,kpn->kn", np.abs(last), np.abs(slopes))
     ranks = losses + 2 * lengths(residual * moved) + lengths(moved) ** 2
     kept: list[int] = []
-    for i in by_loss(ranks * POLE**infinite, last).tolist():
+    for i in by_loss(ranks * POLE**poles, last).tolist():
         near = residual[kept] - residual[i]
         same = np.einsum("kn,kn->k", near, near) <= SAME * losses[i] + PERFECT
         if np.isfinite(losses[i]) and not same.any():
             kept.append(i)
-    kept = [i for i in kept if infinite[i] <= infinite[kept[0]]]
+    worth = [i for i in kept if poles[i] <= poles[kept[0]]]
+    passed = [i for i in kept if losses[i] < (1 - WORTH) * losses[worth[0]] and i not in worth]
 
     def full(values: np.ndarray) -> np.ndarray:
         known = {**dict(zip(names, values, strict=True)), **given}
         return np.array([known[name] for name in projection.model.free])
 
     scale = float(np.square(projection.seen.unit) / projection.seen.rows)
-    return tuple(
-        Candidate(full(first[i]), full(last[i]), float(losses[i]) * scale) for i in kept[:KEPT]
-    )
+
+    def candidates(chosen: list[int]) -> list[Candidate]:
+        return [Candidate(full(first[i]), full(last[i]), float(losses[i]) * scale) for i in chosen]
+
+    return candidates(worth[:KEPT]), candidates(passed)

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sgdfit.formula.evaluation import infinite_parts
+from sgdfit.formula.evaluation import count_poles
 from sgdfit.formula.limits import slope_limit
 from sgdfit.inference.quadratic import LARGEST
 from sgdfit.kernel.numpy_kernel import evaluator
@@ -94,8 +94,8 @@ class Whole:
         values = evaluate(points, self.seen.data)[:, 0] * self.seen.root
         return np.asarray(self.seen.target - values)
 
-    def infinite_parts(self, points: np.ndarray, doubt: np.ndarray) -> np.ndarray:
-        """Return of how many parts of the formula each point makes a pole's infinity: int[k].
+    def poles(self, points: np.ndarray, doubt: np.ndarray) -> np.ndarray:
+        """Return how many parts of the formula have a pole at each point: int[k].
 
         A slope without a limit counts as one; ``doubt`` is that of `slopes`.
         """
@@ -104,7 +104,7 @@ class Whole:
         for k in np.flatnonzero(doubt):
             here = data | dict(zip(self.names, points[k], strict=True))
             values = self.model.values([here[name] for name in self.model.free])
-            found[k] += infinite_parts(self.model.formula.expression, here | values)
+            found[k] += count_poles(self.model.formula.expression, here | values)
         return found
 
     def local(self, points: np.ndarray) -> Local:
