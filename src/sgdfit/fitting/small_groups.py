@@ -161,12 +161,14 @@ class SmallGroups:
             variance = np.diagonal(found.covariance, axis1=1, axis2=2)
             if self.absolute:
                 return np.asarray(np.sqrt(variance))
-            # Of exact data rounding is what is left: of the response, and of each parameter.
-            exact, moved = _are_exact(found)[:, None], EPS / 2 * np.abs(found.theta)[:, None]
-            least = np.where(exact[:, 0], found.rounding**2 / 3, 0.0)
-            noise = np.maximum(found.loss, least) / (rows.sizes - found.free)
-            moved = found.covariance / variance[:, None] * moved
-            more = np.where(exact, np.square(np.nan_to_num(moved)).sum(axis=2) / 3, 0.0)
+            left, more, exact = found.loss.copy(), np.zeros(found.theta.shape), _are_exact(found)
+            if exact.any():
+                # Rounding is what is left: of the response, and of each parameter.
+                left[exact] = np.maximum(found.loss, found.rounding**2 / 3)[exact]
+                moved = found.covariance[exact] / variance[exact, None]
+                moved *= EPS / 2 * np.abs(found.theta[exact])[:, None]
+                more[exact] = np.square(np.nan_to_num(moved)).sum(axis=2) / 3
+            noise = left / (rows.sizes - found.free)
             return np.asarray(np.sqrt(variance * noise[:, None] + more))
 
     def _moved(

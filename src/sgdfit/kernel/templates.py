@@ -272,7 +272,7 @@ GROUPED = """\
 from sgdfit.formula.limits import WIDTHS
 from sgdfit.kernel.levenberg import (
     EPS, LEAST_DAMPING, MOST_DAMPING, MOST_STEPS, NEAR, NUDGE, ROUNDING, SINGULAR, SLOW, TOLERANCE,
-    cholesky, move, off_bounds, place, serial_correlation, solve,
+    assign, cholesky, is_finite, move, off_bounds, place, serial_correlation, solve,
 )
 
 LONGEST = WIDTHS[0]
@@ -298,7 +298,7 @@ def limit(slope, theta, k, «c#C»):
     return 0.0 if above == here and below == here else slope
 
 
-@njit(**INNER, fastmath=False)
+@njit(**INNER, fastmath=False, forceinline=True)
 def sums_of(theta, columns, first, last, total):
     p#P = theta[#P]
     sums(«p#P», «columns[#C][first:last]», total)
@@ -328,14 +328,19 @@ def rows_of(theta, columns, first, last):
     return residuals, jacobian, keys, (apart*apart).sum() + 0.0*jacobian.sum(), square
 
 
-@njit(**INNER, fastmath=False)
-def solve_linear(theta, columns, first, last, linear, low, high, total, root, scale, step, trial):
-    # To where the linear parameters fit best, if they are determined; the loss there.
+@njit(**INNER, fastmath=False, forceinline=True)
+def solve_linear(
+    theta, columns, first, last, linear, low, high, total, root, scale, step, trial, only_loss
+):
+    # To where the linear parameters fit best, if they are determined; the loss there. ``total``
+    # holds the sums there, unless that is ``only_loss``: it is quadratic in these parameters.
     sums_of(theta, columns, first, last, total)
     if len(linear) and cholesky(total, linear, 0.0, root, scale) > SINGULAR:
-        solve(total[2:], linear, root, scale, step)
-        move(theta, linear, step, low, high, trial)
-        theta[:] = trial
+        lowest = total[1] - 0.5*solve(total[2:], linear, root, scale, step)
+        held = move(theta, linear, step, low, high, trial)
+        if only_loss and not held:
+            return lowest
+        assign(theta, trial)
         sums_of(theta, columns, first, last, total)
     return total[1]
 
@@ -359,14 +364,14 @@ def walk(
     theta, columns, first, last, solved, low, high, total, after, bent, root, scale, step, trial,
     spare,
 ):
-    # To a minimum, at which ``total`` holds the sums; the distance left. Parameters that are
-    # ``solved`` follow every step to where they fit best, which keeps to the floor of a valley.
+    # From where ``total`` holds the sums to a minimum at which it does so; the distance left.
+    # Parameters that are ``solved`` follow every step to where they fit best, which keeps to the
+    # floor of a valley.
     rows, damping, distance = last - first, 0.0, math.inf
     everything = numpy.arange(len(theta))
     bounded = numpy.isfinite(low).any() or numpy.isfinite(high).any()
-    sums_of(theta, columns, first, last, total)
-    for taken in range(MOST_STEPS):
-        if not math.isfinite(total.sum()):
+    for _ in range(MOST_STEPS):
+        if not is_finite(total):
             return math.inf
         before, chosen, curvature = distance, everything, total
         if bounded:
@@ -394,16 +399,17 @@ def walk(
                 solve(total[2:], chosen, root, scale, step)
             move(theta, chosen, step, low, high, trial)
             solve_linear(
-                trial, columns, first, last, solved, low, high, after, root, scale, step, spare
+                trial, columns, first, last, solved, low, high, after, root, scale, step, spare,
+                False,
             )
-            if after[1] <= allowed and math.isfinite(after.sum()):
+            if after[1] <= allowed and is_finite(after):
                 break
             damping = max(10.0*damping, LEAST_DAMPING)
             if damping > MOST_DAMPING:
                 return distance
         damping = 0.1*damping if damping > LEAST_DAMPING else 0.0
-        theta[:] = trial
-        total[:] = after
+        assign(theta, trial)
+        assign(total, after)
     return distance
 
 
@@ -422,25 +428,28 @@ def fit_groups(
         some = starts[group if len(starts) > 1 else 0]
         theta, first, last, distance = thetas[group], firsts[group], lasts[group], math.inf
         for k in range(len(some) if len(some) > 1 else 0):
-            point[:] = some[k]
+            assign(point, some[k])
             losses[k] = solve_linear(
-                point, columns, first, last, linear, low, high, total, root, scale, step, trial
+                point, columns, first, last, linear, low, high, total, root, scale, step, trial,
+                True,
             )
             losses[k] = losses[k] if math.isfinite(losses[k]) else math.inf
         for k in range(followed):
             best = losses.argmin()
             losses[best - best % apart : best - best % apart + apart] = math.inf
-            point[:] = some[best]
-            if len(some) > 1:
-                solve_linear(
-                    point, columns, first, last, linear, low, high, total, root, scale, step, trial
-                )
+            assign(point, some[best])
+            solve_linear(
+                point, columns, first, last, linear if len(some) > 1 else linear[:0], low, high,
+                total, root, scale, step, trial, False,
+            )
             left = walk(
                 point, columns, first, last, solved, low, high, total, after, bent, root, scale,
                 step, trial, spare,
             )
             if k == 0 or total[1] < kept[1]:
-                theta[:], kept[:], distance = point, total, left
+                assign(theta, point)
+                assign(kept, total)
+                distance = left
         losses[:] = 0.0
         chosen = off_bounds(theta, kept, low, high)
         pivot = cholesky(kept, chosen, 0.0, root, scale)
