@@ -24,7 +24,7 @@ from sgdfit.result.result import Result
 Array = np.ndarray[Any, Any]
 
 # Seconds between two frames, and the most of a core's time that frames, or contours, may take.
-SECONDS_A_FRAME, SHARE = 0.1, 0.02
+SECONDS_A_FRAME, SHARE = 0.1, 0.01
 # Points of the loss curve and of the path that are drawn, and steps that wait for it.
 MOST_DRAWN, MOST_HEARD = 1_000, 100_000
 # Seconds that a run which has ended waits for its views to have heard of it.
