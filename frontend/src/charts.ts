@@ -204,7 +204,7 @@ export class Charts {
         dots(look.main),
         dots(look.third),
       ],
-      scales: { x: { time: false, range: (_, low, high) => [low, Math.max(high, low + 5)] }, y: { distr: 3, range: (_, low, high) => (high > 0 ? uPlot.rangeLog(low, high, 10, true) : [0.1, 10]) } },
+      scales: { x: { time: false, range: ({ data: [x] }) => [x[0] ?? 0, Math.max(x[x.length - 1] ?? 0, (x[0] ?? 0) + 5)] }, y: { distr: 3, range: (_, low, high) => (high > 0 ? uPlot.rangeLog(low, high, 10, true) : [0.1, 10]) } },
     });
     const [x, y] = scene.slice;
     this.ground = this.chart(places.ground, [x ?? "", y ?? ""], {

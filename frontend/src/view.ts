@@ -337,7 +337,8 @@ class View {
     const told = arrays.grid
       ? ["● data", ...(this.watching ? ["━ the curve"] : ["━ the curve (drag it)", "╍ after the next step"]), "│ residual"]
       : ["● prediction over what was observed", "━ where the two are equal"];
-    for (const key of [this.dataKey, this.rivalKey]) key.replaceChildren(...told.map((one) => make("span", {}, one)));
+    this.dataKey.replaceChildren(...told.map((one) => make("span", {}, one)));
+    this.rivalKey.replaceChildren(...told.map((one) => make("span", {}, one.replace(" (drag it)", ""))));
     this.showOptions(scene);
     this.parameters.setScene(scene.parameters);
     if (this.watching) this.element.querySelectorAll("input").forEach((box) => (box.readOnly = true));

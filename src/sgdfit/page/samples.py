@@ -45,6 +45,12 @@ def _wave() -> dict[str, Array]:
     return {"t": t, "y": 2 * np.sin(2.3 * t + 0.5) + 0.3 * _noise(100, 4)}
 
 
+def _sites() -> dict[str, Array]:
+    t, rate = np.tile(np.linspace(0, 6, 30), 3), np.repeat((0.3, 0.6, 1.2), 30)
+    site = np.repeat(("lake", "moor", "ridge"), 30)
+    return {"t": t, "site": site, "y": 5 * np.exp(-rate * t) + 1 + 0.2 * _noise(90, 8)}
+
+
 def _outliers() -> dict[str, Array]:
     x = np.linspace(0, 10, 40)
     y = 1.5 * x + 2 + 0.4 * _noise(40, 5)
@@ -73,6 +79,12 @@ SAMPLES = {
     ),
     "wave": Sample("A wave (100)", _wave, "y = a*sin(w*t + p)", {"a": 1.0, "w": 2.0, "p": 0.0}),
     "outliers": Sample("A line with outliers (40)", _outliers, "y = a*x + b", {"a": 0.0, "b": 8.0}),
+    "sites": Sample(
+        "Decay at three sites (90)",
+        _sites,
+        "y = a*exp(-k[site]*t) + c",
+        {"a": 3.0, "k[lake]": 0.5, "k[moor]": 0.7, "k[ridge]": 0.9, "c": 0.5},
+    ),
     "many": Sample(
         "100,000 points of decay", _many, "y = a*exp(-k*x) + c", {"a": 1.0, "k": 1.0, "c": 1.0}
     ),
