@@ -46,7 +46,7 @@ TABLE = {f.__name__: f for f in (adam, sgd, inverse_time, averaged, plain)}
         ("adam(0.8, beta2=1e-3)", "adam", {"beta1": 0.8, "beta2": 1e-3}),
         ("adam(beta1=-1e-3)", "adam", {"beta1": -1e-3}),
         ("adam(weight-decay=1e-2)", "adam", {"weight_decay": 0.01}),
-        ("sgd(momentum=0.9, nesterov=True)", "sgd", {"momentum": 0.9, "nesterov": True}),
+        ("sgd(momentum=0.9, nesterov=true)", "sgd", {"momentum": 0.9, "nesterov": True}),
         ("inverse-time(decay=1e-3)", "inverse_time", {"decay": 1e-3}),
         ("averaged(sgd(0.5), start=9)", "averaged", {"optimizer": HALF, "start": 9}),
         ("averaged(averaged(sgd(0.5)))", "averaged", {"optimizer": AVERAGED_HALF}),

@@ -196,9 +196,12 @@ REFUSED = [
     ("y = a/(x*c)", "xy", {"fixed": "c=0"}, UsageError, "put in, 'y = .*' has no finite value"),
     ("y = xlogy(a, -2)*x", "xy", {}, FormulaError, "derivative of .* to 'a' has no finite"),
     ("y = a*e**(-k*x)", "xy", {}, FormulaError, r"'e' in .* write exp\(-k\*x\), or hold"),
-    ("y = a/e^x + c + b", "xy", {}, FormulaError, r"number write exp\(-x\), or hold e"),
+    ("y = a/e^x + c + b", "xy", {}, FormulaError, r"number write exp\(-x\), or hold it"),
     ("y = a*e(x)", "xy", {}, FormulaError, "there is no function 'e'. Write exp"),
     ("y = polyval(a, x)", "xy", {}, FormulaError, "'polyval'. Write the polynomial out"),
+    ("y = a*E**(k*x)", "xy", {}, FormulaError, r"'E' in .* write exp\(k\*x\), or hold"),
+    ("y = scipy.special.erf(a*x)", "xy", {}, FormulaError, "write erf without the module"),
+    ("y = np.polynomial.polyval(x, a)", "xy", {}, FormulaError, "write the polynomial out"),
     ("y = np.piecewise(x, a)", "xy", {}, FormulaError, "has no place here: write where\\(cond"),
     ("a*u + b", None, {}, UsageError, "not known which names of 'a\\*u \\+ b' are variables"),
 ]  # fmt: skip

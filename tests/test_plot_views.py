@@ -34,7 +34,8 @@ def curve_of(ax):
 
 def test_the_curve_is_the_prediction_and_residuals_stand_beneath():
     fit = sgdfit.fit(DECAY, DATA, sigma="s")
-    curve, left = fit.plot()
+    curve, left = shown = fit.plot()
+    assert shown._repr_png_() == curve._repr_png_()
     assert curve.get_shared_x_axes().joined(curve, left)
     grid, drawn = [line for line in lines(curve) if len(line) > 100][-1].T
     assert drawn == pytest.approx(fit.predict({"x": grid}))

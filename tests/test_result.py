@@ -185,6 +185,8 @@ def test_what_one_asks_of_a_fit():
 
     assert fit["a"] is fit.estimates["a"]
     assert float(fit["a"]) == fit.values["a"]
+    assert [*fit] == ["a", "b"]
+    assert "b" in fit
     assert repr(fit["a"]).startswith(f"Estimate({fit['a']}, ")
     with pytest.raises(KeyError, match="no parameter 'A'; there are a, b"):
         fit["A"]

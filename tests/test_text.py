@@ -76,6 +76,14 @@ TEXTS = {
     "comment with quotes": ('x,y\n# "open\n1,2\n# and "more\n3,4\n5,6\n', HASH, HASH),
     "blank lines at the end": ("x,y\n1,2\n3,4\n\n\n   \n", {}),
     "comments above": ("# a, b\n\n# c\nx,y\n1,2\n3,4\n", HASH),
+    "comments of COMSOL": (
+        "% Model: a\n% x y\n0 1\n1 2\n",
+        {**BLANKS, "skiprows": 2, "names": ["x", "y"]},
+    ),
+    "names of rows, counted": (
+        "x y\n1 5 6\n2 7 8.5\n",
+        {**BLANKS, "skiprows": 1, "names": ["c1", "x", "y"]},
+    ),
     "units": ("t,y\ns,mg/L\n0,1\n1,2.5\n", {"skiprows": [1]}),
     "units in brackets": ("t;y\n[s];[mg]\n0;1,5\n1;2,5\n", {**DECIMAL_COMMA, "skiprows": [1]}),
     "lines above": ("Instrument: X\nBy: A, B and C\n\nt,y\n0,1\n1,2\n", {"skiprows": 3}),
@@ -171,6 +179,7 @@ def test_blocks_hold_the_numbers_and_lines_of_the_whole(name, size, tmp_path):
         (["03/04/2024", "05/04/2024"], {"dates": "dmy"}, {"dayfirst": True}),
         (["01.02.2024", "02.03.2024"], {}, {"dayfirst": True}),
         (["2024/02/01", "2024/3/2 7:08"], {}, {}),
+        (["2024-02-01 07:08 PM", "2024-3-2 12:08 a.m."], {}, {}),
     ],
 )
 def test_dates_and_percent(dates, options, pattern):
@@ -298,6 +307,8 @@ def test_what_is_left_out_or_guessed_is_told(text, options, notes, tmp_path):
         ("Tuesday 4 March 2025 10:30", "2025-03-04T10:30"),
         ('"Mar 4, 2025"', "2025-03-04"),
         ("5-sep-2024 08:30", "2024-09-05T08:30"),
+        ("5 Feb 2024 07:08 PM", "2024-02-05T19:08"),
+        ('"January 5, 2024 12:08:30 a.m."', "2024-01-05T00:08:30"),
         ("1/25/24", "2024-01-25"),
         ("25.1.70", "1970-01-25"),
         ("8:30", "1970-01-01T08:30"),
@@ -527,7 +538,7 @@ def test_workbooks_are_read_as_pandas_reads_them(tmp_path):
     book = sheet_of([*above, *rows], "Sheet")
     book.create_sheet("Other")
     book.save(path)
-    assert open_table(path).notes[0] == "sheet 'Sheet' read, the first of 2"
+    assert open_table(path).notes[0] == "sheet 'Sheet' read, the first of 2; --sheet names another"
     path.write_bytes(path.read_bytes()[:-200])
     with pytest.raises(DataError, match=r"data.xlsx is damaged or no workbook"):
         open_table(path, sheet="Data")
@@ -581,6 +592,11 @@ BAD = {
         b"Operator,Bob\nRun,7\nt,y\n0,1\n",
         ["if it is line 3, 't,y', pass skip_rows=2 to sgdfit.open_table (--skip-rows 2)"],
     ),
+    "names or a title with a year": (
+        b"Survey,\n2024,\n,\nt,y\n0,1\n",
+        ["if it is line 4, 't,y', pass skip_rows=3"],
+    ),
+    "day or month, and noon": (b"t,y\n03/04/2024 1:05 PM,1\n", ["may begin with the day or"]),
     "both orders of dates": (
         b"t,y\n13/02/2024,1\n02/13/2024,2\n",
         ["'13/02/2024', which begins with the day", "other order; write all as in 2024-02-13"],

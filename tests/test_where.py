@@ -281,6 +281,13 @@ def test_long_integers_and_times_are_exact_and_nan_is_missing(kind, tmp_path):
             assert rows_of(parquet(table, tmp_path, row_group_size=size), text) == rows
 
 
+def test_text_holds_integers_of_64_bits(tmp_path):
+    path = tmp_path / "data.csv"
+    path.write_text("row,id\n" + "".join(f"{k},{2**63 + k - 2}\n" for k in range(5)))
+    assert rows_of(path, f"id >= {2**63 + 1}") == [3, 4]
+    assert rows_of(path, f"id in [{2**63 - 1}, {2**63}]") == [1, 2]
+
+
 X = np.array([1.0, 2.0, 3.0, 4.0])
 Y = np.array([5.0, 6.0, 7.0, 8.0])
 S = ["a", "b", "a", "b"]

@@ -88,6 +88,8 @@ def choose(text: str, table: Mapping[str, Callable[..., T]], what: str, **given:
             if isinstance(found, bool | int | float) or (worded and isinstance(found, str)):
                 return found
         match node:
+            case ast.Name(id="true" | "false" as word):
+                return word == "true"
             case ast.Name(id=str() as word) if worded:
                 return word
             case ast.Name(id=inner) | ast.Call(func=ast.Name(id=inner)) if inner in table or nested:

@@ -107,7 +107,7 @@ def open_delimited(data: bytes, label: str, options: TextOptions = FOUND_OUT) ->
 def notes_of(dialect: TextDialect, encoding: str) -> tuple[str, ...]:
     """Return what was left out or guessed in a text, in words."""
     guessed = encoding in ("cp1252", "latin-1") and dialect.options.encoding is None
-    return (f"encoding taken for {encoding}",) * guessed + dialect.notes
+    return (f"encoding taken for {encoding}: --encoding states another",) * guessed + dialect.notes
 
 
 def parsed(
@@ -157,6 +157,14 @@ def parsed(
         ),
     )
     table = arrow_csv.read_csv(pa.BufferReader(text), *options)
+    # Integers beyond 2**63, which Arrow takes for floats, such as hashes that tell rows apart.
+    for place, column in enumerate(table.columns):
+        with contextlib.suppress(pa.ArrowInvalid):
+            if column.type == pa.float64() and (pc.max(column).as_py() or 0) >= 2**63:
+                options[2].column_types = kinds | {table.column_names[place]: pa.uint64()}
+                whole = arrow_csv.read_csv(pa.BufferReader(text), *options).column(place)
+                table = table.set_column(place, table.column_names[place], whole)
+    options[2].column_types = kinds
     if (b"0x" in text or b"0X" in text) and HEXADECIMAL.search(text):
         # Arrow takes these for integers, nobody else does.
         whole = [f.name for f in table.schema if pa.types.is_integer(f.type)]

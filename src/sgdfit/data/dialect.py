@@ -61,7 +61,7 @@ DATE = (
     r"(?:(?P<y>\d{4})(?P<i>[-/.])(?P<m>\d\d?)(?P=i)(?P<d>\d\d?)"
     r"|(?P<one>\d\d?)(?P<sign>[-/.])(?P<other>\d\d?)(?P=sign)(?P<year>\d{4}|\d\d))"
     r"(?:[T ]+(?P<hour>\d\d?)(?P<rest>:\d\d(?::\d\d(?:\.\d+)?)?(?:Z|[+-]\d\d:?\d\d)?)"
-    r"(?: ?(?P<half>[AaPp])[Mm])?)?"
+    r"(?: ?(?P<half>[AaPp])\.?[Mm]\b\.?)?)?"
 )
 NAMED_DATE = (
     rf"(?:{DAY_NAME},? )?(?:(\d\d?)[-/. ]?({NAMED})[a-z]*\.?[-/. ]?(\d{{4}}|\d\d)"
@@ -225,7 +225,13 @@ def find_dialect(
         _refuse_delimiter(found[0], texts, label, options)
     if not any(len(split(text, separator)) > 1 for text in texts):
         separator = ","
+    if options.comment is None and texts[1:] and all(text[:1] == "%" for text in texts[:2]):
+        return find_dialect(data, label, options._replace(comment="%"), header_alone)
     rows = [split(text, separator) for text in texts]
+    # R's write.table gives the column of row names, in quotes or counted, no name.
+    if separator in " \t" and {len(row) - 1 for row in rows[1:]} == {len(rows[0])}:
+        counted_up = [row[0] for row in rows[1:]] == [str(k) for k in range(1, len(rows))]
+        rows[0][:0] = [""] * (counted_up or all(text[:1] == '"' for text in texts[1:]))
     top, units = _header(rows, found, label, options.na)
     number, offset, _ = found[max(top, 0)]
     body = [row[:FIELDS_LOOKED_AT] for row in rows[top + 1 + units :]]
@@ -396,6 +402,9 @@ def _header(
     def clean(k: int) -> bool:
         return len(rows[k]) != width or all(value(rows[k][j]) for j in numeric)
 
+    def full(k: int) -> bool:
+        return all(is_number(field) for j, field in enumerate(rows[k]) if j in numeric)
+
     whole = len(rows)
     ends = (k for k in range(whole) if len(rows[k]) == width and any(rows[k]) and not words(k))
     above = [k for k in range(next(ends, whole)) if words(k)] if numeric else []
@@ -407,7 +416,7 @@ def _header(
     top, last = ((named or above)[0], above[-1]) if above else (first, first)
     later = max((k for k in range(top + 1, whole) if numeric and words(k)), default=top)
     # Lines that are neither names nor rows, then names: all these may be what the file begins with.
-    if last - top > 1 or (later > last and len(numeric) > 1 and not clean(last + 1)
+    if last - top > 1 or (later > last and len(numeric) > 1 and not full(last + 1)
                           and all(map(clean, range(later + 1, whole)))):  # fmt: skip
         # Of two rows of words next to each other, the second one holds units.
         after = later > 1 and words(later - 1) and not words(later - 2)
@@ -535,7 +544,12 @@ def _date_rewrites(
     if not order and any(match["one"] for match in dates):
         order = _order(re.finditer(plain, head))
     rewrites: list[Rewrite] = []
-    written = {match["sign"] or match["i"] for match in dates if not ISO.fullmatch(match[0])}
+    written = {m["sign"] or m["i"] for m in dates if m["half"] or not ISO.fullmatch(m[0])}
+    if any(re.match(NAMED_DATE, field, re.IGNORECASE) for field in fields):
+        time = rf"[ T]\d[\d:.]*(?: ?[AP]\.?M\.?)?{end}"
+        named = rf"(?i){begin}{NAMED_DATE.replace(' ', blank)}(?={end}|{time})"
+        rewrites.append((b"", named.encode(), _named_as_iso))
+        written |= {"-"}
     for each in sorted(written):
         if order:  # most dates have two digits a part, which needs no call for each
             time = rf"(?=(?:[ T]\d\d:[\d:.]*)?{end})"
@@ -544,9 +558,6 @@ def _date_rewrites(
             template = rb"\3-\2-\1" if order == "dmy" else rb"\3-\1-\2"
             rewrites.append((each.encode(), padded.encode(), template))
         rewrites.append((each.encode(), plain, functools.partial(_as_iso, order)))
-    if any(re.match(NAMED_DATE, field, re.IGNORECASE) for field in fields):
-        named = rf"(?i){begin}{NAMED_DATE.replace(' ', blank)}(?={end}|[ T]\d[\d:.]*{end})"
-        rewrites.append((b"", named.encode(), _named_as_iso))
     return rewrites, order
 
 

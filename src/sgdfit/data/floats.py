@@ -60,13 +60,16 @@ NUMBER = r"^(?i)[+-]?(?:(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?|inf|infinity)$"
 # What holds another decimal sign, or separates thousands.
 OTHER_SIGN = re.compile(r"[+-]?\d[\d.,]*")
 DOUBTFUL = re.compile(r"[+-]?[1-9]\d{0,2}[.,]\d{3}")
-DAY_OR_MONTH = re.compile(r"(\d\d?)[/.-](\d\d?)[/.-](\d{4}|\d\d)(?: +\d[\d:.]*)?")
+DAY_OR_MONTH = re.compile(
+    r"(\d\d?)[/.-](\d\d?)[/.-](\d{4}|\d\d)(?: +\d[\d:.]*(?: ?[AaPp]\.?[Mm]\.?)?)?"
+)
 # Dates of other forms, as Feb 13, 2024, with or without a time, and months, as Feb 2024, 2024-02.
 MONTHS = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]
 NAMED = "|".join(MONTHS)
 MONTH, DAY_NAME = rf"(?:{NAMED})[a-z]*\.?", r"(?:mon|tue|wed|thu|fri|sat|sun)[a-z]*\.?"
 OTHER_DATE = re.compile(
-    rf"(?i){DAY_NAME},? .*\d.*|(?:(?:\d\d?[-/. ]*)?{MONTH}[-/., ]*\d\d(?:\d\d)?|\d{{4}}[-/]\d\d?"
+    rf"(?i){DAY_NAME},? .*\d.*|\d{{8}}T\d{{4,6}}Z?"
+    rf"|(?:(?:\d\d?[-/. ]*)?{MONTH}[-/., ]*\d\d(?:\d\d)?|\d{{4}}[-/]\d\d?"
     rf"|{MONTH} *\d\d?,? +\d{{4}})(?:[ T,]+\d.*)?"
 )
 # A number between a sign of currency and a usual unit; letters that may be codes stand apart.
@@ -590,7 +593,7 @@ def _advice(value: str, place: Place) -> str:
         return (
             "looks like a date; write it as in 2024-02-13, or leave the column out of the formula"
         )
-    if date or re.match(r"\d{4}-\d\d-\d\d(\D|$)", value):
+    if date or re.match(r"(?:\d{4}-\d\d-\d\d|\d\d?([/.-])\d\d?\1(?:\d\d){1,2})(\D|$)", value):
         return (
             "is a date of another form than 2024-02-13, or than others beside it; convert them, as"
             " pandas.to_datetime does"

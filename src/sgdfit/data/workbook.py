@@ -38,7 +38,8 @@ def sheet_as_text(origin: DataFile, sheet: str | None, notes: dict[str, None]) -
             book = load(content, read_only=True, data_only=True)
             names = book.sheetnames
             if sheet is None and len(names) > 1:
-                notes[f"sheet {names[0]!r} read, the first of {len(names)}"] = None
+                first = f"sheet {names[0]!r} read, the first of {len(names)}"
+                notes[f"{first}; --sheet names another"] = None
             if sheet is None or sheet in names:
                 return _text_of(book[names[0] if sheet is None else sheet], origin.label)
         except DataError:

@@ -47,6 +47,7 @@ PREDICTION_ROWS = 131_072
 # How dates and times of day are stated.
 A_TIME, DAY = r"\d\d?:\d\d(?::\d\d(?:\.\d+)?)?", r"\d{4}-\d\d-\d\d"
 A_DATE, A_ZONED = rf"{DAY}(?:[T ]{A_TIME})?", rf"{DAY}[T ]{A_TIME}(?:Z|[+-]\d\d:\d\d)"
+A_NUMBER = r" *[-+]?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)? *"
 FORMS = {DATE: A_DATE, ZONED: A_ZONED, CLOCK: A_TIME}
 STATED = {
     DATE: "'{0}=2024-03-01', or '{0}=2024-03-01:2024-12-31:7d' for every week",
@@ -126,6 +127,10 @@ def as_grid(data: Any, scales: Mapping[str, TimeScale] | None = None) -> Any:
             how = "'t=0,5,10', or 't=0:30:0.5' for values from 0 to 30 in steps of 0.5"
             if scale is not None and scale.kind in STATED:
                 how = STATED[scale.kind].format(name)
+            elif re.fullmatch(rf"(?!\d\d:\d\d){A_NUMBER}:{A_NUMBER}(:{A_NUMBER})?", values):
+                first, last, step = map(float, (values + ":1").split(":")[:3])
+                step = math.copysign(step or 1.0, last - first)
+                how = f"'{name}={first:g}:{last:g}:{step:g}', which ends with a step"
             elif re.search(f"{A_DATE}|{A_TIME}", values):
                 timed_too = [n for n, known in (scales or {}).items() if known.kind in STATED]
                 how = f"numbers: {listed(timed_too) or 'no column'} of this fit holds times"
@@ -135,7 +140,7 @@ def as_grid(data: Any, scales: Mapping[str, TimeScale] | None = None) -> Any:
         axes[name] = axis
     rows = math.prod(map(len, axes.values()))
     if rows > MOST_ROWS:
-        raise DataError(f"{data!r} states {rows:,} rows; give at most {MOST_ROWS:,}")
+        raise DataError(f"{data!r} states more than {MOST_ROWS:,} rows; take larger steps")
     grids = np.meshgrid(*axes.values(), indexing="ij")
     return {name: grid.ravel() for name, grid in zip(axes, grids, strict=True)}
 

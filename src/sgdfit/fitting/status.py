@@ -138,6 +138,8 @@ CURES = {
     "noise": "let the learning rate decay (a schedule), average the later iterates"
     " (averaged({name}, start=…)), or take larger batches: at a constant rate the noise of the"
     " batches keeps it this far",
+    "as long": "let the learning rate decay (schedule='cosine'): at a constant one the steps of"
+    " rmsprop stay as long as it is",
     "fast": "lower the learning rate: where the run ended, its limit is {limit:.4g}",
     "endless": "use the optimizer auto, or start nearer: at this rate it would take some {more:.1g}"
     " steps more",
@@ -392,7 +394,9 @@ def _cure(end: RunEnd, facts: DescentFacts, at: EndState) -> str | None:
         return None
     by_noise = CURES["noise"].format(name=optimizer.name)
     if optimizer.name in UNSHRINKING and np.isfinite(end.distance):
-        return by_noise if facts.batch_size < problem.rows else None
+        if facts.batch_size < problem.rows:
+            return by_noise
+        return CURES["as long"] if optimizer.name == "rmsprop" else None
     if optimizer.name != "sgd":
         return None
     if noise > end.reach and end.distance <= NEAR_NOISE * noise:

@@ -88,9 +88,11 @@ def tokenize(text: str) -> list[Token]:
             character = text[position]
             shown = repr(character) if character.isprintable() else f"U+{ord(character):04X}"
             advice = _ADVICE.get(character, _ALLOWED)
-            attribute = re.match(r"\.(\w+)\s*\(", text[position:])
+            attribute = re.match(r"(?:\.\w+)*\.(\w+)", text[position:])
             if attribute and attribute[1] in INSTEAD:
                 advice = INSTEAD[attribute[1]].replace("np.", "")
+            elif attribute and (attribute[1] in CONSTANTS or lookup(attribute[1])):
+                advice = f"write {attribute[1]} without the module before it"
             raise FormulaError(f"the character {shown} has no place here: {advice}", text, position)
         kind, piece = str(match.lastgroup), match.group()
         if kind == "power":

@@ -373,15 +373,16 @@ def _refuse_constant(formula: Formula, names: Sequence[str], columns: Sequence[s
 
 def _check_euler(formula: Formula, parameters: Mapping[str, Parameter]) -> None:
     """Refuse e**(…) where Euler's number is meant, and the fit would take e for a parameter."""
-    for power in formula.expression.atoms(sympy.Pow) if "e" in parameters else ():
-        others = {s.name for s in power.exp.free_symbols}
+    euler = [symbol(name) for name in ("e", "E") if name in parameters]
+    for power in formula.expression.atoms(sympy.Pow) if euler else ():
+        base, others = power.base, {s.name for s in power.exp.free_symbols}
         # Beside c and d it is a letter as they are.
         letter = {"c", "d"} <= parameters.keys() and others.isdisjoint(parameters)
-        if power.base == symbol("e") and others and not letter and not parameters["e"].is_named:
+        if base in euler and others and not letter and not parameters[base.name].is_named:
             raise FormulaError(
-                f"'e' in '{formula}' would be a parameter; for Euler's number write"
-                f" {to_text(sympy.exp(power.exp))}, or hold e by fixed='e=2.718281828459045' (--fix"
-                " on the command line). If a parameter is meant, give it a start"
+                f"{base.name!r} in '{formula}' would be a parameter; for Euler's number write"
+                f" {to_text(sympy.exp(power.exp))}, or hold it by fixed='{base}=2.718281828459045'"
+                " (--fix on the command line). If a parameter is meant, give it a start"
             )
 
 

@@ -13,7 +13,7 @@ import math
 import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from functools import lru_cache, partial
-from itertools import chain, combinations, pairwise, product
+from itertools import chain, combinations, pairwise, permutations, product
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -37,6 +37,8 @@ TOGETHER = 3
 POINTS = 64
 # Names of rates of absorption, or their logarithms, which textbooks take for the larger ones.
 ABSORPTION = re.compile(r"(l|ln|log)?_?k_?(a|01)", re.IGNORECASE)
+# In names of rates or times, which one falls faster: alpha is that of distribution.
+FASTER = (("alpha", "beta"), ("fast", "slow"), ("rise", "decay"), ("f", "s"))
 
 
 class Move(NamedTuple):
@@ -91,9 +93,13 @@ class Symmetries:
         # Each change of sign by the parameter that it makes positive.
         self.flips = {} if called else self._flips()
         self.exchanges = self._exchanges(parts)
+        # Of which parameters the larger one comes first: -1.
+        self.ways = np.ones(len(names), dtype=int)
+        for moves in self.exchanges:
+            self._order_as_usual(moves)
         # What is found by values at random.
         self.rates = [] if called else list(self._exchanged_rates())
-        self.turns = [] if called else [*self._mirrors(), *self.rates]
+        self.turns = [] if called else [*self._mirrors(), *self.rates, *self._exchanged_shares()]
         self.swaps = list(chain(*self.exchanges))
 
     def moved(self, theta: np.ndarray, move: Move) -> np.ndarray:
@@ -161,6 +167,31 @@ class Symmetries:
             found.append([move for move in moves if move is not None])
         found = [moves for moves in found if moves]
         return sorted(found, key=lambda moves: min(map(self.order.index, moves[0].exchanged[0])))
+
+    def _order_as_usual(self, moves: list[Move]) -> None:
+        """Let the larger of two come first where names, or a difference of exponentials, say so.
+
+        Of a difference A*(exp(-t/u) - exp(-t/v)) the positive part is the one that falls slower.
+        """
+        parts = chain(*(move.exchanged for move in moves))
+        leads = list(dict.fromkeys(min(part, key=self.order.index) for part in parts))
+        differ = any(sign < 0 for sign in moves[0].signs)
+        faster = _faster(self.names[leads[0]], self.names[leads[1]], FASTER[differ:])
+        if (faster or -differ) * self._falls(leads[0]) > 0:
+            self.ways[leads] = -1
+
+    def _falls(self, i: int) -> int:
+        """Return 1 where exponentials fall faster as a parameter grows, -1 where slower, else 0."""
+        powers = (atom.args[-1] for atom in self.prediction.atoms(sympy.exp, sympy.Pow))
+        slopes = [slope for power in powers if (slope := power.diff(self.symbols[i])) != 0]
+        ones = np.ones((1, len(self.names)))
+        rows = {s.name: np.full(1, 10.0) for slope in slopes for s in slope.free_symbols}
+        signs = {-int(np.sign(self._values(slope, ones, **rows)[0])) for slope in slopes}
+        return signs.pop() if len(signs) == 1 else 0
+
+    def ordered(self, theta: np.ndarray) -> list[float]:
+        """Return what decides between exchanges, of float64[p]: the least of these is given."""
+        return list((theta * self.ways)[self.order])
 
     def turned(self, theta: np.ndarray, turn: Turn) -> np.ndarray | None:
         """Return the image of float64[..., p]; None where the first leaves its bounds."""
@@ -273,13 +304,15 @@ class Symmetries:
             u_of = None if v_of is None else _inverse(one.xreplace({v: v_of}), u)
             if u_of is None or v_of is None or other.has(u):
                 continue
-            whole = known.xreplace({u: u_of, v: v_of}).as_independent(u, v, as_Add=True)[1]
+            moved = known.xreplace({u: u_of, v: v_of})
+            rest, whole = moved.as_independent(u, v, as_Add=True)
             part, new = sympy.factor_terms(whole), {u: other, v: one}
             factor = self._factor(part.xreplace({u: v, v: u}) / part)
             if factor is None:
                 continue
             if factor != 1:
-                new |= self._scaled(part, factor.xreplace({u: one, v: other}), (u, v))
+                held = {u, v, *rest.free_symbols}
+                new |= self._scaled(part, factor.xreplace({u: one, v: other}), held)
                 if len(new) == 2:
                     continue
             images = new | {u: u_of.xreplace(new), v: v_of.xreplace(new)}
@@ -305,16 +338,66 @@ class Symmetries:
         factor = sympy.factor(ratio)
         return factor if factor.free_symbols.issubset(self.symbols) else None
 
-    def _scaled(self, part: Expr, factor: Expr, moved: Collection[Expr]) -> dict[Expr, Expr]:
+    def _scaled(self, part: Expr, factor: Expr, held: Collection[Expr]) -> dict[Expr, Expr]:
         """Return what parameter takes up a factor of a part of the prediction, and how."""
         log = sympy.log(factor)
         for own in self.symbols:
             sizes = {own: own / factor, 1 / own: own * factor}
             sizes |= {sympy.exp(own): own - log, sympy.exp(-own): own + log}
             for size, image in sizes.items():
-                if own not in moved and part.has(own) and not (part / size).has(own):
+                if own not in held and part.has(own) and not (part / size).has(own):
                     return {own: image}
         return {}
+
+    def _exchanged_shares(self) -> Iterator[Turn]:
+        """Yield exchanges of two parts of a mixture, whose shares are f and 1 - f."""
+        settled = {i for moves in self.exchanges for move in moves for i in chain(*move.exchanged)}
+        settled |= {i for turn in self.rates for i in turn.images}
+        atoms = self.prediction.atoms(sympy.Function, sympy.Pow)
+        held = {atom: atom.free_symbols.intersection(self.symbols) for atom in atoms}
+        tried = set[frozenset[int]]()
+        for one, other in combinations(sorted(atoms, key=sympy.default_sort_key), 2):
+            some, others = (
+                sorted(map(self.symbols.index, mine - its))
+                for mine, its in ((held[one], held[other]), (held[other], held[one]))
+            )
+            both = frozenset((*some, *others))
+            if not 0 < len(some) == len(others) < 4 or both <= settled or both in tried:
+                continue
+            for pairs in (sorted(zip(some, order, strict=True)) for order in permutations(others)):
+                swap = {self.symbols[i]: self.symbols[j] for i, j in pairs}
+                swap |= {other: one for one, other in swap.items()}
+                moving = [atom for atom in atoms if not held[atom].isdisjoint(swap)]
+                if one.xreplace(swap) == other and atoms.issuperset(
+                    m.xreplace(swap) for m in moving
+                ):
+                    tried.add(both)
+                    turn = self._share(min(pairs, sorted((j, i) for i, j in pairs)), swap)
+                    yield from () if turn is None else (turn,)
+
+    def _share(self, pairs: list[tuple[int, int]], swap: dict[Expr, Expr]) -> Turn | None:
+        """Return an exchange of parameters and what changes along, such as f to 1 - f."""
+        swapped = self.prediction.xreplace(swap)
+        for own in self.symbols:
+            slope = swapped.diff(own)
+            if own in swap or slope == 0 or slope.has(own):
+                continue
+            # Multiplied out, lest a 1 in both drown the rest.
+            change = sympy.expand_mul(self.prediction - swapped.xreplace({own: 0}))
+            image = self._factor(change / slope)
+            images = swap | {own: image}
+            if image is None or not self.movable.issuperset(moved.name for moved in images):
+                continue
+            parts = [[self.names[i] for i in part] for part in zip(*pairs, strict=True)]
+            first, last = (self.symbols[i] for i in pairs[0])
+            larger = _faster(first.name, last.name) * self._falls(pairs[0][0]) > 0
+            return Turn(
+                {self.symbols.index(moved): to for moved, to in images.items()},
+                first - last if larger else last - first,
+                f"{' and '.join(map(', '.join, parts))} can be exchanged while {own} changes along",
+                f"the {'larger' if larger else 'smaller'} of {first} and {last} comes first",
+            )
+        return None
 
     def _turn(self, larger: Expr, smaller: Expr, images: dict[Expr, Expr]) -> Turn:
         said = [to_text(rate) for rate in (larger, smaller)]
@@ -402,8 +485,9 @@ def canonical_theta(
 ) -> tuple[np.ndarray, tuple[str, ...]]:
     """Return the one of all equivalent parameters that is given, and a sentence each symmetry.
 
-    What can be exchanged comes in ascending order of its first nonlinear parameter; of what can
-    change its sign, the first nonlinear parameter is positive; phases lie within (−π, π].
+    What can be exchanged comes in ascending order of its first nonlinear parameter, unless names or
+    a difference of exponentials tell which one falls faster; of what can change its sign, the first
+    nonlinear parameter is positive; phases lie within (−π, π].
     ``theta`` is float64[p], or float64[k, p] whose further rows are moved as the first is. A
     symmetry that moves any but ``names`` is left alone. Parameters of levels move as those of the
     formula of one level do, all levels alike or each by itself.
@@ -429,7 +513,7 @@ def canonical_theta(
         improved = False
         for move in found.swaps:
             image = settled(best, move)
-            if image[0, found.order].tolist() < best[0, found.order].tolist():
+            if found.ordered(image[0]) < found.ordered(best[0]):
                 best, improved = image, True
     return best.reshape(np.shape(theta)), tuple(_sentences(found, best[0]))
 
@@ -500,10 +584,11 @@ def _sentences(found: Symmetries, theta: np.ndarray) -> Iterator[str]:
         parts, signs = list(dict.fromkeys(both)), _chosen(names, moves[0].signs, -1)
         said = " and ".join(", ".join(names[k] for k in part) for part in parts)
         along = f" while {enumerated(signs)} {'change' if signs[1:] else 'changes'} sign"
-        leads = enumerated([names[min(part, key=found.order.index)] for part in parts])
-        order = f"the smaller of {leads} comes first"
+        first = [min(part, key=found.order.index) for part in parts]
+        leads, falling = enumerated([names[i] for i in first]), found.ways[first[0]] < 0
+        order = f"the {'larger' if falling else 'smaller'} of {leads} comes first"
         if parts[2:]:
-            order = f"{leads} come in ascending order"
+            order = f"{leads} come in {'de' if falling else 'a'}scending order"
         yield f"{said} can be exchanged{along if signs else ''}: {order}"
     for turn in found.turns:
         if twin := found.twin(theta, turn):
@@ -531,6 +616,13 @@ def _sentences(found: Symmetries, theta: np.ndarray) -> Iterator[str]:
 
 def _chosen(names: Sequence[str], values: Iterable[float], wanted: float) -> list[str]:
     return [name for name, value in zip(names, values, strict=True) if value == wanted]
+
+
+def _faster(name: str, other: str, pairs: Sequence[tuple[str, str]] = FASTER) -> int:
+    """Return 1 where names tell that the first falls faster, -1 that the other one does, else 0."""
+    name, other = name.lower(), other.lower()
+    one = sum(name.replace(fast, slow) == other != name for fast, slow in pairs)
+    return one - sum(name.replace(slow, fast) == other != name for fast, slow in pairs)
 
 
 def _inverse(expression: Expr, own: Expr) -> Expr | None:

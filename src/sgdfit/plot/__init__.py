@@ -91,10 +91,23 @@ def figure(result: Result, data: object, style: str = "light") -> Figure:
 
 @cache
 def figure_class() -> type[Figure]:
-    """Return a `Figure` that shows itself in a notebook though pyplot is not loaded."""
+    """Return a `Figure` that a notebook shows, and for its axes, though pyplot is not loaded."""
     import matplotlib.figure
 
+    class AxesArray(np.ndarray):
+        def _repr_png_(self) -> bytes:
+            return bytes(self.flat[0].figure._repr_png_())
+
     class Figure(matplotlib.figure.Figure):
+        def add_subplot(self, *args: Any, **options: Any) -> Any:
+            ax: Any = super().add_subplot(*args, **options)
+            ax._repr_png_ = self._repr_png_
+            return ax
+
+        def subplots(self, *args: Any, **options: Any) -> Any:
+            axes = super().subplots(*args, **options)
+            return axes.view(AxesArray) if isinstance(axes, np.ndarray) else axes
+
         def _repr_png_(self) -> bytes:
             shown = io.BytesIO()
             self.savefig(shown, format="png", dpi=110)

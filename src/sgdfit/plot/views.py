@@ -120,10 +120,10 @@ def plot_trace(result: Result, ax: Axes | None = None, *, style: str = "light") 
         return ax
     look = style_of(style)
     made = figure_class()(figsize=(9.6, 3.8), layout="constrained", facecolor=look.paper)
-    loss, way = made.subplots(1, 2)
-    loss_curve(result, loss, style)
-    parameter_paths(result, way, style)
-    return np.array([loss, way])
+    axes = made.subplots(1, 2)
+    loss_curve(result, axes[0], style)
+    parameter_paths(result, axes[1], style)
+    return axes
 
 
 def _alone(ax: Axes | None, style: str) -> Axes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Protocol, overload
 
@@ -216,6 +216,12 @@ class Result:
             hint = did_you_mean(name, self.estimates)
             raise KeyError(f"no parameter {name!r}; there are {', '.join(self.estimates)}.{hint}")
         return self.estimates[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.estimates
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.estimates)
 
     @property
     def fitted(self) -> NDArray[np.float64]:
@@ -571,7 +577,7 @@ class Result:
         -------
         array of Axes, or ``ax``
             Shape (2,), curve and residuals, or (2, k) over k variables; (g,) of g groups. A
-            notebook shows ``axes.flat[0].figure``.
+            notebook shows their figure, ``axes.flat[0].figure``.
 
         Raises
         ------
