@@ -231,7 +231,7 @@ def test_rows_may_be_stated_as_text(fit, tmp_path, monkeypatch):
     ):
         with pytest.raises(DataError, match="states no rows"):
             fit.predict(text)
-    with pytest.raises(DataError, match="write 'x=1:0:-0.5', which ends with a step"):
+    with pytest.raises(DataError, match=r"write .x=1:0:-0\.5., which ends with a step"):
         fit.predict("x=1:0:0.5")
     with pytest.raises(DataError, match="more than 10,000,000 rows"):
         fit.predict("x=0:1:1e-9")
