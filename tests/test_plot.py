@@ -58,11 +58,9 @@ def weighted(**options):
 
 
 CASES = {
-    "converged": lambda: (quadratic(), POINTS),
     "diverged": lambda: (quadratic(0.23, 10), POINTS),
     "blown up": lambda: (quadratic(1.5, 1_000), POINTS),
     "no trace": lambda: (quadratic(trace_every=0), POINTS),
-    "two parameters, many rows": lambda: decay(steps=50),
     "batches": lambda: decay(batch_size=50, epochs=3),
     "ten parameters": many_parameters,
     "not finite": broken,
