@@ -331,6 +331,41 @@ def test_thousands_of_groups_take_one_fit():
     assert abs(fit["b"].value - 0.7) < 4 * fit["b"].stderr
 
 
+def test_a_covariance_in_factors_tells_what_the_matrix_does(tmp_path, monkeypatch):
+    data = decays(20, 15)
+    keep = (data["site"] != 7) | (data["x"] == 0)  # whose k is then not determined
+    data = {name: column[keep] for name, column in data.items()}
+    options = {"start": "a=3, k=0.7, k[3]=2, c=0, d=0", "bounds": "c < 0.3, k[3] > 1.3"}
+    whole = sgdfit.fit(DECAYS, data, **options)
+    monkeypatch.setattr("sgdfit.fitting.arrowhead.MOST_DENSE", 10)
+    sgdfit.fit(DECAYS, data, **options).save(tmp_path / "fit.json")
+    fit = sgdfit.load(tmp_path / "fit.json")
+    assert fit.covariance is None
+    assert whole["c"].at_bound
+    assert whole["k[3]"].at_bound
+    np.testing.assert_allclose(fit.covariance_of(fit.free), whole.covariance, rtol=1e-12)
+    for interval in ("confidence", "prediction"):
+        bands = [np.array(f.predict(data, interval)) for f in (fit, whole)]
+        np.testing.assert_allclose(*bands, rtol=1e-9)
+    band = fit.predict({"site": [7, 7], "x": [0.0, 1.0]}, "confidence")
+    assert np.isnan(band.stderr).tolist() == [False, True]
+    told = [f.derive("a[2]/k[2]", "k[3] - k[4]", "a[5]*exp(-k[5]) + d") for f in (fit, whole)]
+    np.testing.assert_allclose(*(some.covariance for some in told), rtol=1e-9)
+    with pytest.raises(UsageError, match=r"tells no error of k\[7\] \("):
+        fit.sample(9)
+
+
+def test_draws_of_a_covariance_in_factors_have_it(monkeypatch):
+    monkeypatch.setattr("sgdfit.fitting.arrowhead.MOST_DENSE", 10)
+    fit = sgdfit.fit(DECAYS, decays(20, 15), start="a=3, k=0.7, c=0, d=0")
+    drawn = np.array([*fit.sample(20_000, seed=1).values()])
+    found, known = np.cov(drawn), fit.covariance_of([*fit.estimates])
+    size = np.sqrt(np.diag(known))
+    np.testing.assert_allclose(
+        found / size / size[:, None], known / size / size[:, None], atol=0.05
+    )
+
+
 def test_a_group_whose_rows_do_not_tell_its_parameters_is_named():
     data = decays(20, 15)
     keep = (data["site"] != 7) | (data["x"] == 0)

@@ -175,7 +175,7 @@ def _summary(result: Result) -> Lines:
     if result.called is not None:
         missed = "; calls tell no scales, so the search for starts may have missed a better minimum"
         yield "function", result.called + (missed if result.search else "")
-    if result.covariance is not None and result.drawn_from is not None:
+    if result.has_covariance and result.drawn_from is not None:
         smaller = number(np.sqrt(result.drawn_from / result.rows), 2)
         theirs = f"those of all {result.drawn_from:,} are about {smaller} times smaller"
         yield "standard errors", f"of {result.rows:,} random rows; {theirs}"
@@ -233,7 +233,7 @@ def _uncertainty(result: Result) -> Lines:
         yield "standard errors", "classical (variance of the rows × inverse curvature)"
     else:
         yield "standard errors", _COVARIANCE.get(method, result.covariance_method)
-    if result.covariance is not None:
+    if result.has_covariance:
         yield from _scale(result, method)
     if result.correlation is not None and len(result.free) > 1:
         yield f"correlations above {STRONG_CORRELATION}", _correlations(result)

@@ -38,7 +38,7 @@ from sgdfit.fitting.trust_region import box_of
 from sgdfit.fitting.weights import SANDWICH, Weighting
 from sgdfit.formula.formula import Formula, symbol
 from sgdfit.formula.real import Select
-from sgdfit.inference.covariance import correlation
+from sgdfit.inference.covariance import BlockCovariance, correlation
 from sgdfit.inference.intervals import confidence_interval
 from sgdfit.inference.spectrum import EPS
 from sgdfit.kernel.kernel import Chunk, Kernel, Rows
@@ -65,7 +65,7 @@ SINGULAR = 1e-14
 # Up to so many free parameters all are taken together, which is as quick; up to so many they may
 # be: by their formula with each written out 90 take 8 s, eliminated 0.06 s.
 FEW_FREE, MOST_FREE = 12, 100
-# Of more free parameters their covariance is not kept as a matrix.
+# Of more free parameters their covariance is kept in factors.
 MOST_DENSE = 500
 # Groups that are searched for starts.
 SEARCHED = 8
@@ -524,19 +524,17 @@ def with_groups(problem: Problem, result: Result) -> Result:
         rows = [
             where.get(n, (-1, result.free.index(n) if n in result.free else 0)) for n in model.free
         ]
-        known = _Covariance(minimum, result.covariance, result.noise_variance / mean, rows)
+        known = _covariance_of(minimum, result.covariance, result.noise_variance / mean, rows)
         dof = np.inf if result.absolute_sigma else result.degrees_of_freedom
         for name, variance in zip(model.free, known.diagonal().tolist(), strict=True):
             error = math.sqrt(variance) if variance >= 0 else None
             interval = confidence_interval(table[name].value, error, dof, result.level)
             table[name] = replace(table[name], stderr=error, interval=interval)
-        if len(model.free) <= MOST_DENSE:
-            whole = known.dense()
-            changes |= {"covariance": whole, "correlation": correlation(whole)}
+        if len(model.free) > MOST_DENSE:
+            changes["block_covariance"] = known
         else:
-            changes["covariance_method"] = (
-                f"{result.covariance_method}: of {len(model.free):,} parameters no matrix is kept"
-            )
+            whole = known.dense(np.arange(len(model.free)))
+            changes |= {"covariance": whole, "correlation": correlation(whole)}
     if minimum is not None and minimum.open.any():
         left = [name for name in model.free if name in where and minimum.open[where[name]]]
         changes["undetermined"] = (*result.undetermined, *left)
@@ -549,44 +547,25 @@ def with_groups(problem: Problem, result: Result) -> Result:
     return replace(result, **changes)
 
 
-class _Covariance:
-    """That of all free parameters; NaN for what stands on a bound or is not determined."""
+def _covariance_of(
+    place: Minimum, common: Array, noise: float, rows: Sequence[tuple[int, int]]
+) -> BlockCovariance:
+    """Return that of all free parameters, ``rows`` of which are their group and their place there.
 
-    def __init__(
-        self, place: Minimum, common: Array, noise: float, rows: Sequence[tuple[int, int]]
-    ) -> None:
-        self.known = ~np.isnan(common.diagonal())
-        self.common = np.where(np.isnan(common), 0.0, common)
-        self.own = 2 * noise * place.inverse
-        self.group, self.which = np.array(rows, dtype=np.intp).reshape(-1, 2).T
-        inside = self.group >= 0
-        # How each follows the common ones.
-        self.slopes = np.zeros((len(rows), len(common)))
-        self.slopes[inside] = -place.coupling[self.group[inside], self.which[inside]]
-        self.slopes[~inside, self.which[~inside]] = 1.0
-        lost = np.zeros(len(rows), dtype=bool)
-        lost[~inside] = ~self.known[self.which[~inside]]
-        some = self.group[inside], self.which[inside]
-        lost[inside] = place.open[some] | (self.own[*some, self.which[inside]] == 0)
-        self.lost = lost
-
-    def diagonal(self) -> Array:
-        """Return the variances, float64[p]."""
-        variance = np.einsum("ip,pq,iq->i", self.slopes, self.common, self.slopes)
-        inside = self.group >= 0
-        which = self.which[inside]
-        variance[inside] += self.own[self.group[inside], which, which]
-        return np.where(self.lost, np.nan, variance)
-
-    def dense(self) -> Array:
-        """Return the whole matrix, float64[p, p]."""
-        whole = self.slopes @ self.common @ self.slopes.T
-        for g in np.unique(self.group[self.group >= 0]):
-            (some,) = np.nonzero(self.group == g)
-            which = self.which[some]
-            whole[np.ix_(some, some)] += self.own[g][np.ix_(which, which)]
-        whole[self.lost] = whole[:, self.lost] = np.nan
-        return np.asarray((whole + whole.T) / 2)
+    Nothing is known of what stands on a bound or is not determined.
+    """
+    group, which = np.array(rows, dtype=np.int64).reshape(-1, 2).T
+    inside, own = group >= 0, 2 * noise * place.inverse
+    at = group[inside], which[inside]
+    slopes, block = np.zeros((len(rows), len(common))), np.zeros((len(rows), own.shape[1]))
+    slopes[inside], block[inside] = -place.coupling[at], own[at]
+    slopes[~inside, which[~inside]] = 1.0
+    known = ~np.isnan(common.diagonal())
+    slopes[~inside] = np.where(known[which[~inside], None], slopes[~inside], np.nan)
+    lost = place.open[at] | (own[*at, which[inside]] == 0)
+    slopes[inside] = np.where(lost[:, None], np.nan, slopes[inside])
+    common = np.where(np.isnan(common), 0.0, common)
+    return BlockCovariance(common, slopes, group, np.where(inside, which, 0), block)
 
 
 def _chosen(accepted: Array, new: Array, old: Array) -> Array:

@@ -24,10 +24,10 @@ from sgdfit.errors import DataError, UsageError, listed, require
 from sgdfit.fitting.options import Resources, as_resources
 from sgdfit.fitting.weights import Weighting, checked_weights, columns_of
 from sgdfit.formula.evaluation import evaluate
-from sgdfit.formula.formula import Formula
+from sgdfit.formula.formula import Formula, derivative
 from sgdfit.formula.limits import evaluate_slope
 from sgdfit.formula.reading import as_formula
-from sgdfit.inference.intervals import Band, around, curve_variance, hidden_by_rounding
+from sgdfit.inference.intervals import Band, around, curve_variance, lost_to_rounding
 from sgdfit.model.loss import SQUARED, as_loss
 from sgdfit.model.model import Model, build
 from sgdfit.result.derived import distribution
@@ -402,7 +402,7 @@ class _Curve:
         if interval == PREDICTION:
             self.unit = _noise_variance(result)
             self.weights = result.weights if weighs(result, table) else None
-        if self.model is not None and result.covariance is None:
+        if self.model is not None and not result.has_covariance:
             raise UsageError(
                 f"this fit gives no band, since it has no covariance ({result.covariance_method})"
             )
@@ -423,20 +423,14 @@ class _Curve:
             noise = self.unit / checked_weights(
                 Weighting(self.weights), columns, self.label, lambda row: int(numbers[row])
             )
-        moving, covariance, dof = distribution(result)
-        model = self.model
-        slopes = {n: s for n, s in zip(model.free, model.gradient, strict=True) if n in moving}
-        end = {name: result.values[name] for name in model.free}
+        dof = np.inf if result.absolute_sigma else result.degrees_of_freedom
         variance = np.empty(len(curve))
         for first in range(0, len(curve), DERIVATIVE_ROWS):
             some = slice(first, first + DERIVATIVE_ROWS)
-            values = {name: column[some] for name, column in variables.items()} | end
-            jacobian = np.empty((len(slopes), len(variance[some])))
-            for row, (name, slope) in zip(jacobian, slopes.items(), strict=True):
-                row[:] = evaluate_slope(model.prediction, slope, name, values)
-            variance[some] = curve_variance(jacobian, covariance)
+            values = {name: column[some] for name, column in variables.items()}
+            variance[some], terms = self.variance(self.model, values, len(variance[some]))
             own = noise if isinstance(noise, float) else noise[some]
-            if hidden_by_rounding(jacobian, covariance, own).any():
+            if lost_to_rounding(terms, variance[some] + own).any():
                 raise UsageError(
                     "this fit gives no band: so far from 0 as its columns lie, rounding hides how"
                     " sure the curve is; fit it with the columns about their middle"
@@ -451,6 +445,40 @@ class _Curve:
                 " changes no prediction"
             )
         return band
+
+    def variance(self, model: Model, values: Mapping[str, Any], rows: int) -> tuple[Array, Array]:
+        """Return the variance of the curve, and the sum of its terms' errors: float64[n] each."""
+        result, blocks = self.result, self.result.block_covariance
+        if blocks is None:
+            moving, covariance, _ = distribution(result)
+            slopes = {n: s for n, s in zip(model.free, model.gradient, strict=True) if n in moving}
+            jacobian = np.empty((len(slopes), rows))
+            values = {**values, **{name: result.values[name] for name in model.free}}
+            for row, (name, slope) in zip(jacobian, slopes.items(), strict=True):
+                row[:] = evaluate_slope(model.prediction, slope, name, values)
+            errors = np.nan_to_num(np.sqrt(np.diag(covariance)))
+            return curve_variance(jacobian, covariance), np.abs(jacobian).T @ errors
+        # A row depends on the common parameters and on those of its level.
+        base, formula = model.base, model.formula
+        level = dict(formula.subscripts.values())
+        members = {own: formula.families[n] for n, (own, _) in formula.subscripts.items()}
+        numbers = {n: k for k, n in enumerate(result.free) if not result.estimates[n].at_bound}
+        given, places, found = dict(values), [], result.values
+        for name in base.parameters:
+            known = members.get(name, (name,))
+            code = values[level[name]].astype(np.intp) if name in members else np.zeros(rows, int)
+            given[name] = np.array([found[member] for member in known])[code]
+            places.append(np.array([numbers.get(member, -1) for member in known])[code])
+        jacobian = np.array(
+            [
+                evaluate_slope(base.prediction, derivative(base.prediction, name), name, given)
+                for name in base.parameters
+            ]
+        )
+        jacobian[np.array(places) < 0] = 0.0  # of what is fixed, or on a bound
+        errors = np.nan_to_num(np.sqrt(blocks.diagonal()))
+        terms = (np.abs(jacobian) * errors[np.array(places)]).sum(axis=0)
+        return blocks.variance(np.array(places), jacobian), terms
 
 
 def weighs(result: Result, table: Table) -> bool:

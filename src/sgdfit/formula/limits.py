@@ -91,6 +91,7 @@ def evaluate_slope(curve: Expr, slope: Expr, name: str, values: Mapping[str, Any
         def along(value: Array) -> Array:
             return np.broadcast_to(evaluate(curve, {**some, name: value}), value.shape)
 
-        limit = slope_limit(along, np.full(int(bad.sum()), float(values[name])))
+        at = np.broadcast_to(np.asarray(values[name], dtype=np.float64), rows)
+        limit = slope_limit(along, at[bad])
         found[bad] = np.where(np.isnan(limit), found[bad], limit)
     return found

@@ -17,8 +17,10 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sgdfit.errors import enumerated
+from sgdfit.inference.intervals import square_root
 from sgdfit.inference.spectrum import (
     EPS,
     ScaledSpectrum,
@@ -54,6 +56,64 @@ def sandwich(hessian: ScaledSpectrum, scores: np.ndarray) -> np.ndarray:
     """
     middle = hessian.inverse_root.T @ scores @ hessian.inverse_root
     return np.asarray(middle / 2 + middle.T / 2)
+
+
+class BlockCovariance(NamedTuple):
+    """The covariance of parameters that groups have of their own and of c common ones, in factors.
+
+    Groups are correlated through the common ones alone, whose covariance U is: that of all p is
+    S U Sᵀ, of the slopes S with which each follows the common ones, and within a group what it has
+    of its own besides. NaN slopes are of what is not known.
+    """
+
+    common: NDArray[np.float64]  # U, float64[c, c]
+    slopes: NDArray[np.float64]  # S, float64[p, c]
+    group: NDArray[np.int64]  # int64[p]: the group of each; -1: common
+    member: NDArray[np.int64]  # int64[p]: the how manieth of its group's q it is
+    own: NDArray[np.float64]  # float64[p, q]: with each of its group's; 0 of a common one
+
+    def diagonal(self) -> NDArray[np.float64]:
+        """Return the variances, float64[p]."""
+        places = np.arange(len(self.group))
+        return self.variance(places[None], np.ones((1, len(places))))
+
+    def dense(self, places: Sequence[int] | NDArray[np.int64]) -> NDArray[np.float64]:
+        """Return the covariance of some parameters, float64[k, k]."""
+        slopes, group = self.slopes[places], self.group[places]
+        own = self.own[places][:, self.member[places]]
+        whole = slopes @ self.common @ slopes.T + np.where(group[:, None] == group, own, 0.0)
+        return np.asarray((whole + whole.T) / 2)
+
+    def variance(
+        self, places: NDArray[np.int64], jacobian: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """Return JᵀCJ of n rows, float64[n], each of k parameters, of common ones and one group's.
+
+        ``places``, int64[k, n], are the numbers of these parameters, and J is of that shape.
+        """
+        acts = jacobian != 0
+        along = np.where(acts[..., None], jacobian[..., None] * self.slopes[places], 0.0).sum(
+            axis=0
+        )
+        variance = np.square(along @ square_root(self.common)).sum(axis=1)
+        for one, slope in zip(places, jacobian, strict=True):
+            for other, across in zip(places, jacobian, strict=True):
+                together = self.group[one] == self.group[other]
+                variance += slope * across * together * self.own[one, self.member[other]]
+        return np.asarray(variance)
+
+    def draws(self, random: np.random.Generator, count: int) -> NDArray[np.float64]:
+        """Return normal draws with this covariance, float64[p, count]."""
+        inside, q = self.group >= 0, self.own.shape[1]
+        own = np.zeros((int(self.group.max()) + 1, q, q))
+        own[self.group[inside], self.member[inside]] = self.own[inside]
+        sizes, vectors = np.linalg.eigh(own)
+        roots = vectors * np.sqrt(np.maximum(sizes, 0.0))[:, None]
+        common = square_root(self.common)
+        drawn = self.slopes @ (common @ random.standard_normal((len(common), count)))
+        beside = roots @ random.standard_normal((len(own), q, count))
+        drawn[inside] += beside[self.group[inside], self.member[inside]]
+        return np.asarray(drawn)
 
 
 @np.errstate(invalid="ignore", divide="ignore")

@@ -143,8 +143,13 @@ def hidden_by_rounding(
     """
     errors = np.nan_to_num(np.sqrt(np.diag(covariance)))
     with np.errstate(all="ignore"):
-        rounding = EPS * (np.abs(jacobian).T @ errors) ** 2
-        return np.asarray(rounding > (curve_variance(jacobian, covariance) + noise) / 10)
+        terms = np.abs(jacobian).T @ errors
+        return lost_to_rounding(terms, curve_variance(jacobian, covariance) + noise)
+
+
+def lost_to_rounding(terms: Array, variance: Array) -> NDArray[np.bool_]:
+    """Whether rounding of terms with these errors may change the variance by a tenth: bool[n]."""
+    return np.asarray(EPS * terms**2 > variance / 10)
 
 
 def around(prediction: Array, variance: Array, dof: float, level: float = 0.95) -> Band | None:

@@ -174,9 +174,11 @@ def _assignments(
             if name in pairs:
                 raise UsageError(f"{what} names {name!r} twice")
             pairs[name] = value
+    known = {*names}
     for name in pairs:
         if name not in families:
-            _check_known(name, names, what)
+            if name not in known:
+                _check_known(name, names, what)
         elif [families.get(other) for other in pairs].count(families[name]) > 1:
             raise UsageError(f"{what} names {name!r} twice, with and without its brackets")
     return _each(pairs, families)

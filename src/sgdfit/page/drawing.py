@@ -249,10 +249,9 @@ def log_levels(loss: Array) -> list[float]:
 
 def ellipse(result: Result, names: tuple[str, str]) -> Array | None:
     """Return the confidence region of two parameters, float64[k, 2]; None where not known."""
-    if result.covariance is None or any(name not in result.free for name in names):
+    if any(name not in result.free for name in names):
         return None
-    places = [result.free.index(name) for name in names]
-    covariance = result.covariance[np.ix_(places, places)]
+    covariance = result.covariance_of(names)
     if not np.isfinite(covariance).all():
         return None
     dof = math.inf if result.absolute_sigma else float(result.degrees_of_freedom)

@@ -279,7 +279,7 @@ def _draw_groups(result: Result, seen: PlotData, ax: Axes, look: Style) -> None:
         lines += ax.plot(grid, curve, color=colour, linestyle=dashes, linewidth=width, zorder=4)
         drawn.append(curve)
         with contextlib.suppress(UsageError):  # the fit tells no band
-            if len(seen.groups) <= NAMED and result.covariance is not None:
+            if len(seen.groups) <= NAMED and result.has_covariance:
                 band = result.predict(_columns_on(own, grid), "confidence")
                 low, high = drawable(band.low), drawable(band.high)
                 ax.fill_between(grid, low, high, color=colour, alpha=0.25, lw=0, zorder=1.5)
@@ -326,7 +326,7 @@ def _draw_bands(
     weighed_by = parse_expression(result.weights or "1")[1]
     drawn: dict[str, Any] = {}
     edges: list[Array] = []
-    if result.covariance is None:
+    if not result.has_covariance:
         return drawn, edges
     with contextlib.suppress(UsageError):  # the fit tells no band
         band = result.predict(columns, "confidence")

@@ -174,7 +174,7 @@ def plot_pairs(
             )
     if len(names) < 2 or len(set(names)) < len(names):
         raise UsageError("regions are drawn of two or more different parameters")
-    if result.covariance is None:
+    if not result.has_covariance:
         raise UsageError(
             f"this fit gives no region, since it has no covariance ({result.covariance_method})"
         )
@@ -205,9 +205,7 @@ def _draw_region(
     result: Result, names: tuple[str, str], ax: Axes, style: str, problem: Problem | None
 ) -> list[tuple[Any, str]]:
     """Draw where two parameters lie together, and return what a legend shows of it."""
-    look, places = style_of(style), [result.free.index(name) for name in names]
-    assert result.covariance is not None  # the caller has looked
-    covariance = result.covariance[np.ix_(places, places)]
+    look, covariance = style_of(style), result.covariance_of(names)
     ax.plot(*([result[name].value] for name in names), marker="+", color=look.ink, markersize=9)
     if not np.isfinite(covariance).all():
         return []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -74,7 +74,8 @@ def derive_quantities(
     ties = {symbol(name): tie for name, tie in _ties(result).items()}
     at = {name: np.full(1, value) for name, value in result.values.items()}
     known, values = read_quantities(quantities, list(at)), list[float]()
-    moving, covariance, dof = distribution(result)
+    used = {s.name for expression in known.values() for s in expression.xreplace(ties).free_symbols}
+    moving, covariance, dof = distribution(result, used)
     jacobian = np.empty((len(moving), len(known)))
     for k, (name, expression) in enumerate(known.items()):
         free = expression.xreplace(ties)
@@ -129,8 +130,12 @@ def sample(result: Result, n: int, seed: int = 0) -> dict[str, Array]:
     from sgdfit.formula.evaluation import evaluate
 
     count, random = whole(n, "n", 1), np.random.default_rng(whole(seed, "seed", 0))
-    moving, covariance, dof = distribution(result)
+    blocks = result.block_covariance
+    moving, covariance, dof = distribution(result, None if blocks is None else ())
     known = np.isfinite(np.diag(covariance))
+    if blocks is not None:
+        moving, known = [*result.free], np.isfinite(blocks.diagonal())
+        known |= np.array([result.estimates[name].at_bound for name in moving])
     unknown = [name for name, is_known in zip(moving, known, strict=True) if not is_known]
     if unknown or dof <= 0:
         reason = result.covariance_method.partition(": ")[2] or "see fit.undetermined"
@@ -138,7 +143,10 @@ def sample(result: Result, n: int, seed: int = 0) -> dict[str, Array]:
             "there is nothing to draw from: this fit tells no error of"
             f" {enumerated(unknown or moving)} ({reason})"
         )
-    drawn = square_root(covariance) @ random.standard_normal((len(moving), count))
+    if blocks is not None:
+        drawn = np.nan_to_num(blocks.draws(random, count))  # on a bound they do not vary
+    else:
+        drawn = square_root(covariance) @ random.standard_normal((len(moving), count))
     if np.isfinite(dof):
         drawn /= np.sqrt(random.chisquare(dof, count) / dof)
     found = {name: np.full(count, value) for name, value in result.values.items()}
@@ -149,17 +157,19 @@ def sample(result: Result, n: int, seed: int = 0) -> dict[str, Array]:
     return found
 
 
-def distribution(result: Result) -> tuple[list[str], Array, float]:
+def distribution(
+    result: Result, names: Collection[str] | None = None
+) -> tuple[list[str], Array, float]:
     """Return the parameters that vary, their covariance, NaN where not known, and Student's ν.
 
-    One on a bound, without a variance, counts as fixed.
+    Those among ``names`` alone, if given. One on a bound, without a variance, counts as fixed.
     """
     dof = np.inf if result.absolute_sigma else result.degrees_of_freedom
-    if result.covariance is None:
-        return list(result.free), np.full((len(result.free), len(result.free)), np.nan), dof
-    bound = np.array([result.estimates[name].at_bound for name in result.free], dtype=bool)
-    kept = np.flatnonzero(~(bound & np.isnan(np.diag(result.covariance))))
-    return [result.free[i] for i in kept], result.covariance[np.ix_(kept, kept)], dof
+    free = [name for name in result.free if names is None or name in names]
+    covariance = result.covariance_of(free)
+    bound = np.array([result.estimates[name].at_bound for name in free], dtype=bool)
+    kept = np.flatnonzero(~(bound & np.isnan(np.diag(covariance)) & result.has_covariance))
+    return [free[i] for i in kept], covariance[np.ix_(kept, kept)], dof
 
 
 def _ties(result: Result) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from sgdfit.errors import (
     did_you_mean,
     require,
 )
-from sgdfit.inference.covariance import Determined
+from sgdfit.inference.covariance import BlockCovariance, Determined
 from sgdfit.inference.diagnosis import Diagnosis
 from sgdfit.inference.intervals import Band
 from sgdfit.result.codec import encode
@@ -153,6 +153,8 @@ class Result:
     function : where the formula is a function that is called, its module and name
     called : why it is, and where its slopes come from
     correlations : a digest of those between rows, where sigma was their covariance matrix
+    block_covariance : in place of covariance, of more than 500 parameters of levels, in factors;
+        `covariance_of` returns that of some
     """
 
     formula: str
@@ -205,10 +207,34 @@ class Result:
     function: str | None = None
     called: str | None = None
     correlations: str | None = None
+    block_covariance: BlockCovariance | None = None
     # The formula of a function that is called; a result that was read from a file may have none.
     callable: ClassVar[Any] = None
     # The table that was fitted; a result that was read from a file has none.
     table: ClassVar[Any] = None
+
+    @property
+    def has_covariance(self) -> bool:
+        """Whether the fit tells how sure its parameters are, and how they vary together."""
+        return self.covariance is not None or self.block_covariance is not None
+
+    def covariance_of(self, names: Sequence[str]) -> NDArray[np.float64]:
+        """Return the covariance of some free parameters, shape (k, k); NaN where not known.
+
+        Examples
+        --------
+        >>> fit = sgdfit.fit("y = a*x + b", {"x": [0, 1, 2], "y": [1.1, 2.9, 5.1]})
+        >>> fit.covariance_of(["b", "a"]).round(4)
+        array([[ 0.0056, -0.0033],
+               [-0.0033,  0.0033]])
+        """
+        places = {name: place for place, name in enumerate(self.free)}
+        some = [places[name] for name in names]
+        if self.block_covariance is not None:
+            return self.block_covariance.dense(some)
+        if self.covariance is None:
+            return np.full((len(some), len(some)), np.nan)
+        return self.covariance[np.ix_(some, some)]
 
     def __getitem__(self, name: str) -> Estimate:
         """Return the estimate of a parameter: ``fit["a"].value``, ``fit["a"].stderr``."""

@@ -15,7 +15,7 @@ import numpy as np
 
 from sgdfit.data.times import USUAL, as_time_unit
 from sgdfit.errors import DataError, FormulaError, SgdfitError, UsageError
-from sgdfit.inference.covariance import is_covariance
+from sgdfit.inference.covariance import BlockCovariance, is_covariance
 from sgdfit.result.codec import declared, decode, encode
 from sgdfit.result.result import FORMAT, VERSION, Result
 from sgdfit.result.trace import shaped
@@ -195,8 +195,12 @@ def _agreeing(result: Result) -> Result:
             "the fit.covariance is not one: it must be symmetric, without a combination of"
             " parameters whose variance is below 0"
         )
-    if result.covariance is not None:
-        errors = np.sqrt(np.diag(matrices["covariance"]))
+    blocks = result.block_covariance
+    if blocks is not None:
+        matrices["block_covariance"] = blocks = _checked(blocks, len(result.free))
+    if result.has_covariance:
+        variances = np.diag(matrices["covariance"]) if blocks is None else blocks.diagonal()
+        errors = np.sqrt(variances)
         for name, deviation in zip(result.free, errors.tolist(), strict=True):
             told = result.estimates[name].stderr
             if (
@@ -216,6 +220,22 @@ def _agreeing(result: Result) -> Result:
     elif not result.loss_scale > 0:
         raise DataError(f"the fit.loss_scale is {result.loss_scale}, not above 0")
     return replace(result, **matrices)
+
+
+def _checked(blocks: BlockCovariance, count: int) -> BlockCovariance:
+    """Return the covariance of so many parameters in factors, refused where these do not agree."""
+    c, q = len(blocks.common), blocks.own.shape[-1]
+    shapes = {
+        "common": (c, c), "slopes": (count, c), "group": (count,), "member": (count,),
+        "own": (count, q),
+    }  # fmt: skip
+    place = "the fit.block_covariance"
+    for name, shape in shapes.items():
+        shaped(f"{place}.{name}", getattr(blocks, name), float, shape)
+    inside = (blocks.group >= -1) & (blocks.member >= 0) & (blocks.member < q)
+    if not (inside.all() and is_covariance(blocks.common) and np.isfinite(blocks.own).all()):
+        raise DataError(f"{place} is none: a group, a place in it or a variance is out of range")
+    return blocks
 
 
 def _refuse_constant(name: str) -> float:
