@@ -299,6 +299,9 @@ def _how(result: Result) -> Lines:
         everything = whole if result.rows == 1 else f"all {whole}"
         batches = everything if size is None else f"{size:,} of {whole}"
         yield "batch", f"{batches}, {counted(result.epochs, 'epoch')}"
+        if result.shards is not None:
+            shards = f"{result.shards} shares of the rows, averaged after each epoch"
+            yield "in parallel", f"on {shards} (Zinkevich et al. 2010)"
     if not (result.distance is not None and result.distance >= ARRIVED_DISTANCE):
         yield "end", _distance(result)
     yield "arithmetic", f"{result.kernel} kernel, {result.dtype}"

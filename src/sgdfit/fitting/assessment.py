@@ -548,6 +548,7 @@ def _run_of_descent(problem: Problem, outcome: Outcome, end: EndState) -> dict[s
         "optimizer": describe_optimizer(facts.optimizer),
         "learning_rate": repr(schedule(0)) if constant else describe_schedule(schedule),
         "batch_size": None if size >= rows else size,
+        "shards": facts.shards,
         "dtype": facts.start.dtype.name,
         "epochs": outcome.step // per_epoch,
         "trace": trace,

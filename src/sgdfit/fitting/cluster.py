@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import logging
 import os
 import re
 import socket
@@ -15,7 +16,7 @@ import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from queue import Empty, SimpleQueue
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -36,6 +37,7 @@ from sgdfit.fitting.worker import (
     count_groups,
     extremes_of,
     first_rows,
+    sweep,
     take_runs,
     weigh,
 )
@@ -229,7 +231,7 @@ def _local(workers: int) -> Cluster:
         n_workers=workers or cores,
         threads_per_worker=1,
         dashboard_address=None,
-        worker_kwargs={"dashboard": False},
+        worker_kwargs={"dashboard": False, "silence_logs": logging.CRITICAL},
     )
     client = distributed.Client(cluster, set_as_default=False)
     return Cluster(client, owned=True, label=f"the local cluster of {workers or cores}")
@@ -256,14 +258,6 @@ def _check(cluster: Cluster) -> None:
         )
 
 
-class _Slices(NamedTuple):
-    """What a task over rows takes: the piece, and what Dask computes for it."""
-
-    piece: Piece
-    tails: list[Any]
-    parts: list[Any]
-
-
 @dataclass(frozen=True, eq=False)
 class ClusterRows(ChunkedRows):
     """Rows that the workers of a cluster read; those of the client come one by one."""
@@ -283,31 +277,41 @@ class ClusterRows(ChunkedRows):
             return []
         return list(self.cluster.client.compute([self.partitions[k] for k in groups]))
 
-    def slices(self, first: int = 0) -> Iterator[_Slices]:
-        """Yield the rows from ``first`` on, which begins a panel, in pieces for tasks."""
-        kept = self.source.kept
-        edges = np.concatenate([[0], np.cumsum(kept, dtype=np.int64)])
+    def pieces(self, first: int = 0, shares: int | None = None) -> Iterator[tuple[Piece, range]]:
+        """Yield the rows from ``first`` on, which begins a panel, in pieces for tasks.
+
+        Or as at most so many ``shares`` of about as many rows, however many workers there are.
+        With each come the row groups beyond its own that complete its last panel.
+        """
+        edges = np.concatenate([[0], np.cumsum(self.source.kept, dtype=np.int64)])
         rows = int(edges[-1])
         size = min(PIECE, max(LEAST_PIECE, rows // (4 * max(1, self.cluster.threads))))
+        size = size if shares is None else -(-rows // shares)
         while first < rows:
             begin = int(np.searchsorted(edges, first, side="right")) - 1
             end = int(np.searchsorted(edges, min(first + size, rows)))
             last = min(rows, -(-int(edges[end]) // PANEL) * PANEL)
             needed = int(np.searchsorted(edges, last))
-            if self.partitions is None:
-                yield _Slices(Piece(first, last, range(begin, needed)), [], [])
-            else:
-                short = last - int(edges[end])
-                tails, submit = [], self.cluster.client.submit
-                for k, part in zip(
-                    range(end, needed), self._parts(range(end, needed)), strict=True
-                ):
-                    some = min(short, kept[k])
-                    tails.append(submit(first_rows, self.source, k, some, part, pure=False))
-                    short -= some
-                groups = range(begin, end)
-                yield _Slices(Piece(first, last, groups), tails, self._parts(groups))
+            yield Piece(first, last, range(begin, end)), range(end, needed)
             first = last
+
+    def tasks(self, *given: Any, first: int = 0) -> Iterator[list[Any]]:
+        """Yield the arguments of a function for each piece: the source, those given, its rows."""
+        for piece, rest in self.pieces(first):
+            yield [self.source, *given, *self._slice(piece, rest)]
+
+    def _slice(self, piece: Piece, rest: range) -> list[Any]:
+        """Return a piece, how many arrays complete it, these, and its partitions, as futures."""
+        if self.partitions is None:
+            return [piece._replace(groups=range(piece.groups.start, rest.stop)), 0]
+        kept, submit = self.source.kept, self.cluster.client.submit
+        short = piece.last - sum(kept[: piece.groups.stop])
+        tails = []
+        for k, part in zip(rest, self._parts(rest), strict=True):
+            some = min(short, kept[k])
+            tails.append(submit(first_rows, self.source, k, some, part, pure=False))
+            short -= some
+        return [piece, len(tails), *tails, *self._parts(piece.groups)]
 
     def counted_again(self) -> ClusterRows:
         """Return these rows with counts of them, for which the workers read all of them."""
@@ -352,8 +356,7 @@ class ClusterRows(ChunkedRows):
             reduction.scores,
             reduction.is_first,
         )
-        pieces = self.slices(reduction.rows)
-        tasks = ([self.source, task, s.piece, len(s.tails), *s.tails, *s.parts] for s in pieces)
+        tasks = self.tasks(task, first=reduction.rows)
         yield from self.cluster.map(add_up, tasks)
 
     def weighed(self, weighting: Weighting) -> tuple[ClusterRows, Weigher]:
@@ -365,11 +368,7 @@ class ClusterRows(ChunkedRows):
             if known.unit:
                 break
         unit, sums, number = known.unit, list[float](), 0
-        tasks = (
-            [self.source, weighting, unit, s.piece, len(s.tails), *s.tails, *s.parts]
-            for s in self.slices()
-        )
-        for some, several in self.cluster.map(weigh, tasks):
+        for some, several in self.cluster.map(weigh, self.tasks(weighting, unit)):
             sums += some
             number += several
         known.sums, known.counted = sums, number
@@ -381,10 +380,21 @@ class ClusterRows(ChunkedRows):
         # A sigma leaves no row out.
         return rows.counted_again() if weighting.sigma is None else rows, known
 
+    def shares(self, most: int) -> int:
+        """Return in how many shares the rows are stepped through, whatever workers there are."""
+        return sum(1 for _ in self.pieces(shares=most))
+
+    def swept(self, descent: Callable[[int, int], Any], shards: int) -> Iterator[Any]:
+        """Yield what an epoch of textbook descent led to on each share of the rows."""
+        tasks = (
+            [self.source, descent(k, piece.last - piece.first), *self._slice(piece, rest)]
+            for k, (piece, rest) in enumerate(self.pieces(shares=shards))
+        )
+        return self.cluster.map(sweep, tasks)
+
     def extremes(self, places: Sequence[int]) -> tuple[Array, Array]:
         """Return the least and the largest value of columns, float64[c] each."""
-        tasks = ([self.source, list(places), s.piece, *s.parts] for s in self.slices())
-        ends = np.array(list(self.cluster.map(extremes_of, tasks)))
+        ends = np.array(list(self.cluster.map(extremes_of, self.tasks(list(places)))))
         return ends[:, 0].min(axis=0), ends[:, 1].max(axis=0)
 
 

@@ -101,6 +101,15 @@ class Remote(Protocol):
     def weighed(self, weighting: Weighting) -> tuple[ChunkedRows, Weigher]:
         """Return the rows of a weight above 0, and what weighs them."""
 
+    def shares(self, most: int) -> int:
+        """Return in how many shares the rows are stepped through, at most so many."""
+
+    def swept(self, descent: Callable[[int, int], Any], shards: int) -> Iterator[Any]:
+        """Yield what an epoch of textbook descent led to on each of so many shares of the rows.
+
+        ``descent`` is told the number of a share and its rows, and says how it is stepped through.
+        """
+
     def extremes(self, places: Sequence[int]) -> tuple[Array, Array]:
         """Return the least and the largest value of some of the columns, float64[c] each."""
 

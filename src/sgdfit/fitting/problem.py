@@ -291,6 +291,7 @@ class DescentFacts(NamedTuple):
     batch_size: int  # rows of one step; all rows make a full batch
     ceiling: float  # a batch loss beyond this is divergence
     keep_trace: bool  # whether the result shows the records
+    shards: int | None = None  # on how many shares of the rows the steps of an epoch were taken
 
 
 class Limit(NamedTuple):

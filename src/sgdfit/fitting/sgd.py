@@ -22,6 +22,7 @@ from sgdfit.fitting.options import as_start, rates_asked_for, scheduled, trace_i
 from sgdfit.fitting.problem import DescentFacts, Outcome, Problem
 from sgdfit.fitting.sampling import FEW, sample
 from sgdfit.fitting.trust_region import relative_offset
+from sgdfit.fitting.worker import ShareDescent
 from sgdfit.formula.evaluation import evaluate
 from sgdfit.inference.diagnosis import Descent, Diagnosis, diagnose
 from sgdfit.inference.quadratic import from_sums, step_within
@@ -46,6 +47,8 @@ OVER = ("halted", "steps", "tolerance")
 DIVERGED = 1e10
 # So many standard errors from the optimum, what rounding leaves need not halve.
 ROUNDING_DISTANCE = 0.01
+# The most shares of the rows that are stepped through at once: their mean gains less with each.
+SHARDS = 16
 # A loss of all rows this many times that at the start is no noise of the batches.
 MUCH = 10
 LOSS_RISE = 1 + 1e-6
@@ -77,6 +80,7 @@ def descend(problem: Problem) -> Outcome:
             batch_size=run.batch_size,
             ceiling=run.ceiling,
             keep_trace=run.keep_trace,
+            shards=run.shards,
         ),
     )
 
@@ -95,6 +99,10 @@ class DescentRun:
         self.per_epoch = -(-data.rows // self.batch_size)
         # Sums over all rows are exact whatever the chunks, and use every thread.
         self.by_sums = self.per_epoch == 1 and data.rows > PANEL
+        # The workers of a cluster each step through a share of the rows.
+        self.shards = None
+        if data.remote is not None and not self.by_sums:
+            self.shards = data.remote.shares(min(SHARDS, self.per_epoch))
         self.schedule, self.diagnosis = decide_rates(problem, self.batch_size, self.first)
         self.ceiling = _ceiling(problem, self.first)
         # Without a finite gradient there is nowhere to step; the status says why.
@@ -141,6 +149,8 @@ class DescentRun:
 
     def take_steps(self) -> str:
         """Sweep until something ends the run; return what did."""
+        if self.shards is not None:
+            return self._epochs_on_shards(self.shards)
         if not self.by_sums and self.data.whole is None:
             # Compile while nothing is held that was read: a compiler takes memory too.
             row = self.data.subsample.part(0, 1)
@@ -183,6 +193,80 @@ class DescentRun:
             if through:
                 return None
         return None
+
+    def _epochs_on_shards(self, shards: int) -> str:
+        """Step through all shares of the rows at once; after each epoch, take the mean of them.
+
+        So Zinkevich, Weimer, Smola & Li (2010, Parallelized stochastic gradient descent, NeurIPS
+        23), who take it once, at the end. A step is a batch, on whichever share: the k-th of share
+        s has the rate of step k · shards + s.
+        """
+        data = self.data
+        assert data.remote is not None  # see __init__
+        low, high = self.problem.box.low, self.problem.box.high
+        while self.state.step < self.steps:
+            before, weights = self.state, list[int]()
+            count = min(self.per_epoch, self.steps - before.step)
+            rates, epoch = (
+                tabulate(self.schedule, before.step, count),
+                before.step // self.per_epoch,
+            )
+            at = before._replace(step=before.step // shards, average=before.average * 0, averaged=0)
+
+            def descent(
+                share: int,
+                rows: int,
+                at: State = at,
+                rates: np.ndarray = rates,
+                epoch: int = epoch,
+                weights: list[int] = weights,
+            ) -> ShareDescent:
+                weights.append(rows)
+                seed = (self.problem.seed, epoch, share) if self.shuffle else None
+                return ShareDescent(
+                    model=self.problem.model,
+                    form=self.problem.kernel.form,
+                    optimizer=self.optimizer,
+                    state=at,
+                    rates=rates[share::shards][: -(-rows // self.batch_size)],
+                    size=self.batch_size,
+                    seed=seed,
+                    ceiling=self.ceiling,
+                    low=low,
+                    high=high,
+                )
+
+            found = list(data.remote.swept(descent, shards))
+            share = np.array(weights) / sum(weights)
+            for state, halted, _ in found:
+                if halted:
+                    self.state = state._replace(step=before.step)
+                    return "halted"
+            theta, slots = (
+                np.tensordot(share, np.stack(each), axes=1).astype(before.theta.dtype)
+                for each in ([f[0].theta for f in found], [f[0].slots for f in found])
+            )
+            record = np.mean([first[0] for _, _, first in found if len(first)], axis=0)
+            averaged = sum(state.averaged for state, _, _ in found)
+            total = before.average * before.averaged
+            total = total + sum(state.average * state.averaged for state, _, _ in found)
+            self.state = State(
+                theta,
+                slots,
+                total / max(1, averaged + before.averaged),
+                averaged + before.averaged,
+                before.step + count,
+                0,
+            )
+            record[:2] = before.step, rates[0]
+            self.records.append(record[None])
+            if self._near_enough():
+                return "tolerance"
+            if self.caller.stops(self.state.step):
+                return "stopped"
+            if data.checkpoint.is_due:
+                self.keep("")
+        return "steps"
 
     def _buffers(self) -> Iterator[tuple[Chunk, Order]]:
         """Yield what is left of the epoch, and the order to visit it in."""

@@ -7,6 +7,7 @@ hundred bytes, however many rows it is of. Files stay open between tasks, and ke
 from __future__ import annotations
 
 import itertools
+import pickle
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from threading import Lock
@@ -18,6 +19,7 @@ from sgdfit import __version__
 from sgdfit.data.partitions import partitions_table
 from sgdfit.data.readers import open_table
 from sgdfit.data.rows import (
+    Aligner,
     Arrays,
     ChunkedRows,
     RowCounts,
@@ -40,13 +42,17 @@ from sgdfit.fitting.dataset import (
 from sgdfit.fitting.options import FORGETFUL
 from sgdfit.fitting.weights import Weigher, Weighting
 from sgdfit.kernel.forms import make
-from sgdfit.kernel.kernel import Chunk, Kernel, KernelForm
+from sgdfit.kernel.kernel import Chunk, Kernel, KernelForm, Segment, State
+from sgdfit.kernel.shuffle import sequential, shuffled
 from sgdfit.kernel.summation import PANEL, condensed
 from sgdfit.model.model import Model
+from sgdfit.optimizers import Optimizer
 
 Array = np.ndarray[Any, Any]
 # Bytes that a task may read ahead.
 AHEAD = 1 << 26
+# Rows that descent shuffles at a time, and more of such buffers than any share has.
+SHUFFLED, MOST_BUFFERS = 1 << 20, 1 << 32
 # Compiling, and opening files, is done by one task at a time.
 LOCK = Lock()
 
@@ -212,17 +218,17 @@ def _prepared(
     return data, kernel
 
 
+def _kernel(
+    model: Model, form: KernelForm, weighted: bool, device: str, optimizer: Optimizer | None = None
+) -> Kernel:
+    """Return a kernel, which stays compiled for the tasks to come."""
+    return _kernel_of(pickle.dumps((model, optimizer)), form, weighted, device)
+
+
 @lru_cache(maxsize=16)
-def _kernel_of(key: bytes, form: KernelForm, weighted: bool, device: str) -> Kernel:
-    import pickle
-
-    return make(pickle.loads(key), None, form, weighted=weighted, device=device)
-
-
-def _kernel(model: Model, form: KernelForm, weighted: bool, device: str) -> Kernel:
-    import pickle
-
-    return _kernel_of(pickle.dumps(model), form, weighted, device)
+def _kernel_of(made_of: bytes, form: KernelForm, weighted: bool, device: str) -> Kernel:
+    model, optimizer = pickle.loads(made_of)
+    return make(model, optimizer, form, weighted=weighted, device=device)
 
 
 def _blocks(rows: ChunkedRows, piece: Piece, tails: Sequence[Arrays]) -> Iterator[Arrays]:
@@ -248,9 +254,11 @@ def _blocks(rows: ChunkedRows, piece: Piece, tails: Sequence[Arrays]) -> Iterato
     return aligned(cut(), rows.chunk_rows, PANEL)
 
 
-def extremes_of(source: Source, places: Sequence[int], piece: Piece, *parts: Any) -> Array:
+def extremes_of(
+    source: Source, places: Sequence[int], piece: Piece, tails: int, *parts: Any
+) -> Array:
     """Return the least and the largest value of columns in the row groups of a piece, [2, c]."""
-    rows = rows_of(source, dict(zip(piece.groups, parts, strict=False)))
+    rows = rows_of(source, dict(zip(piece.groups, parts[tails:], strict=False)))
     blocks = itertools.chain.from_iterable(
         rows.blocks(rows.dataset.row_groups[k]) for k in piece.groups
     )
@@ -271,3 +279,52 @@ def weigh(
             known.look(dict(zip(rows.names, part, strict=True)), at)
             at += len(part[0])
     return known.sums, known.counted
+
+
+class ShareDescent(NamedTuple):
+    """An epoch of textbook descent on a share of the rows, from where all of them begin."""
+
+    model: Model
+    form: KernelForm
+    optimizer: Optimizer
+    state: State
+    rates: Array  # of its steps
+    size: int  # rows of a batch
+    seed: tuple[int, int, int] | None  # of the shuffling, the epoch and the share; None: as stored
+    ceiling: float
+    low: Array
+    high: Array
+
+
+def sweep(
+    source: Source, descent: ShareDescent, piece: Piece, tails: int, *parts: Any
+) -> tuple[State, bool, Array]:
+    """Step through a piece; return where that led, whether it halted, and its first record."""
+    rows = rows_of(source, dict(zip(piece.groups, parts[tails:], strict=False)))
+    places = [rows.names.index(name) for name in descent.model.columns]
+    stream, weighted = WeightedStream(rows, places, source.weigher), source.weigher is not None
+    kernel = _kernel(descent.model, descent.form, weighted, "cpu", descent.optimizer)
+    state, first, size = descent.state, np.empty((0, 3 + 2 * len(descent.low))), descent.size
+    taken = 0
+    cut = Aligner(max(size, SHUFFLED // size * size))
+    blocks = (cut.push(columns) for columns in _blocks(rows, piece, parts[:tails]))
+    buffers = itertools.chain(itertools.chain.from_iterable(blocks), cut.rest())
+    for number, columns in enumerate(buffers):
+        chunk = stream.chunk_of(columns)
+        order = sequential(chunk.rows)
+        if descent.seed is not None:
+            seed, epoch, share = descent.seed
+            order = shuffled(chunk.rows, seed, epoch, share * MOST_BUFFERS + number)
+        rates = descent.rates[taken : taken + -(-chunk.rows // size)]
+        if not len(rates):
+            break
+        segment = Segment(
+            order, size, rates, descent.ceiling, int(not len(first)), descent.low, descent.high
+        )
+        swept = kernel.sweep(state._replace(position=0), chunk, segment)
+        first = first if len(first) else swept.records[:1]
+        taken += len(rates)
+        state = swept.state
+        if swept.halted:
+            return state, True, first
+    return state, False, first

@@ -136,6 +136,8 @@ class Result:
         at their word, rather than scaled by the residuals
     rows_visited : rows that passes and steps looked at, each as often as they did; not what was
         read to count rows and to draw samples
+    shards : on how many shares of the rows the workers of a cluster stepped by themselves, which
+        were averaged after each epoch; None for a single descent
     drawn_from : how many rows those used were drawn from, where the run ended before it had
         seen all of them
     search : for starting values, where there was one
@@ -194,6 +196,7 @@ class Result:
     sigma: str | None = None
     absolute_sigma: bool = False
     rows_visited: int | None = None
+    shards: int | None = None
     drawn_from: int | None = None
     search: StartSearch | None = None
     undetermined: tuple[str, ...] = ()
