@@ -9,9 +9,13 @@ from __future__ import annotations
 import contextlib
 import itertools
 import logging
+import math
 import os
 import re
 import socket
+import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -49,8 +53,11 @@ Array = np.ndarray[Any, Any]
 LEAST_PIECE, PIECE = 1 << 18, 1 << 22
 # Tasks that wait at each thread of the workers.
 AHEAD = 3
-# Seconds until an address that does not answer is given up, and a cluster without a worker.
-ANSWER, PATIENCE = 5.0, 20.0
+# Seconds for which it is believed how many workers there are.
+ASKED = 1.0
+# Seconds until an address that does not answer is given up, a cluster without a worker, and one
+# that starts here; and until one that is left is closed.
+ANSWER, PATIENCE, STARTING, CLOSING = 5.0, 20.0, 60.0, 2.0
 LOST_PATIENCE = 60.0
 
 
@@ -59,17 +66,49 @@ class Cluster:
 
     def __init__(self, client: Any, *, owned: bool, label: str) -> None:
         self.client, self.owned, self.label = client, owned, label
+        # Of a cluster of this machine: the scheduler, and what keeps its workers alive.
+        self.processes: list[subprocess.Popen[bytes]] = []
+        self.folder: tempfile.TemporaryDirectory[str] | None = None
+        self._workers: Mapping[str, Any] = {}
+        self._asked = -math.inf
+
+    def start(self, command: list[str]) -> None:
+        """Start a process of Dask, which nobody but this machine reaches."""
+        run = [sys.executable, "-m", f"distributed.cli.{command[0]}", *command[1:]]
+        run += ["--host", "127.0.0.1", "--no-dashboard"]
+        assert self.folder is not None  # see _local
+        with open(os.path.join(self.folder.name, "log"), "ab") as log:
+            self.processes.append(
+                subprocess.Popen(run, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+            )
+
+    def check_alive(self) -> None:
+        """Refuse to go on where the scheduler is gone, whose last words stand in the error."""
+        if all(process.poll() is None for process in self.processes):
+            if self.client is None or self.client.status == "running":
+                return
+            raise self._lost(None)
+        assert self.folder is not None  # see _local
+        with open(os.path.join(self.folder.name, "log"), errors="replace") as log:
+            last = (log.read().strip().splitlines() or [""])[-1]
+        raise self._lost(OSError(last or "killed"))
 
     def __enter__(self) -> Cluster:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self.owned:
+        if self.owned and self.client is not None:
             with contextlib.suppress(Exception):
-                cluster = self.client.cluster
-                self.client.close(timeout=5)
-                if cluster is not None:
-                    cluster.close(timeout=5)
+                self.client.close(timeout=CLOSING)
+        for process in self.processes[::-1]:
+            process.terminate()
+        for process in self.processes:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(timeout=CLOSING)
+            process.kill()
+            process.wait()
+        if self.folder is not None:
+            self.folder.cleanup()
 
     @property
     def workers(self) -> int:
@@ -83,8 +122,14 @@ class Cluster:
 
     @property
     def _known(self) -> Mapping[str, Any]:
-        found: Mapping[str, Any] = self.client.scheduler_info(n_workers=-1)["workers"]
-        return found
+        """The workers, as they were a moment ago: to ask takes a message."""
+        if time.monotonic() - self._asked > ASKED:
+            with contextlib.suppress(OSError, TimeoutError):
+                ask = self.client.scheduler.identity
+                known = self.client.sync(ask, n_workers=-1, callback_timeout=ANSWER)
+                self._workers = known["workers"]
+            self._asked = time.monotonic()
+        return self._workers
 
     def map(
         self, function: Callable[..., Any], tasks: Iterable[Sequence[Any]]
@@ -115,8 +160,7 @@ class Cluster:
                 while following in ready:
                     yield ready.pop(following)
                     following += 1
-                if self.client.status != "running":
-                    raise self._lost(None)
+                self.check_alive()
                 if self.workers:
                     alone = time.monotonic()
                 elif time.monotonic() - alone > LOST_PATIENCE:
@@ -125,8 +169,9 @@ class Cluster:
                         " go on with resume=True where there is a checkpoint"
                     )
         finally:
-            with contextlib.suppress(Exception):
-                self.client.cancel(list(running))
+            if running and self.client.status == "running":
+                with contextlib.suppress(Exception):
+                    self.client.cancel(list(running))
 
     def _result(self, future: Any) -> Any:
         from distributed import KilledWorker
@@ -186,7 +231,7 @@ def as_cluster(given: Any) -> Cluster:
     elif isinstance(given, str) and re.fullmatch(r"[a-z]+://\S+|[\w.-]+:\d+", given):
         try:
             _knock(given)
-            client = distributed.Client(given, timeout=PATIENCE, set_as_default=False)
+            client = _client(given, timeout=PATIENCE)
         except (OSError, TimeoutError, ValueError) as error:
             raise ClusterError(
                 f"no scheduler of Dask answers at {given} ({reason_of(error)}); see that it runs"
@@ -207,6 +252,14 @@ def as_cluster(given: Any) -> Cluster:
     return found
 
 
+def _client(*given: Any, **options: Any) -> Any:
+    """Return a client of our own, which is quiet about what is said in a sentence."""
+    import distributed
+
+    logging.getLogger("distributed.client").setLevel(logging.CRITICAL)
+    return distributed.Client(*given, **options, set_as_default=False)
+
+
 def _knock(address: str) -> None:
     """Ask whether anybody listens: Dask itself would wait for long."""
     found = re.fullmatch(r"(?:(?:tcp|tls)://)?\[?([^\]]+?)\]?:(\d+)", address)
@@ -220,27 +273,33 @@ def _address(client: Any) -> str:
 
 def _local(workers: int) -> Cluster:
     """Start workers on this machine, which only this machine reaches."""
-    import distributed
-    from distributed.deploy.subprocess import SubprocessCluster
-
     affinity = getattr(os, "sched_getaffinity", None)
-    cores = len(affinity(0)) if affinity else os.cpu_count() or 1
+    workers = workers or (len(affinity(0)) if affinity else os.cpu_count() or 1)
+    found = Cluster(None, owned=True, label=f"the local cluster of {counted(workers, 'worker')}")
+    found.folder = tempfile.TemporaryDirectory(prefix="sgdfit-cluster-")
+    place = os.path.join(found.folder.name, "scheduler.json")
     # Not by multiprocessing, which runs scripts again that do not guard their main part.
-    cluster = SubprocessCluster(
-        host="127.0.0.1",
-        n_workers=workers or cores,
-        threads_per_worker=1,
-        dashboard_address=None,
-        worker_kwargs={"dashboard": False, "silence_logs": logging.CRITICAL},
-    )
-    client = distributed.Client(cluster, set_as_default=False)
-    return Cluster(client, owned=True, label=f"the local cluster of {workers or cores}")
+    scheduler = ["dask_scheduler", "--port", "0"]
+    worker = ["dask_worker", "--nworkers", str(workers), "--nthreads", "1"]
+    worker += ["--local-directory", found.folder.name]
+    try:
+        for command in (scheduler, worker):
+            found.start([*command, "--scheduler-file", place])
+        while not os.path.exists(place):
+            found.check_alive()
+            time.sleep(0.02)
+        found.client = _client(scheduler_file=place, timeout=STARTING)
+    except BaseException:
+        found.__exit__()
+        raise
+    return found
 
 
 def _check(cluster: Cluster) -> None:
     """Refuse a cluster without workers, or whose workers have another sgdfit."""
     try:
-        cluster.client.wait_for_workers(1, timeout=PATIENCE)
+        # Those of this machine are on their way.
+        cluster.client.wait_for_workers(1, timeout=STARTING if cluster.processes else PATIENCE)
     except TimeoutError as error:
         raise ClusterError(
             f"{cluster.label} has no workers; start some, as by"

@@ -1,0 +1,224 @@
+"""Rows on a cluster: the bits of one machine, whatever becomes of its workers."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import os
+import signal
+import socket
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet as pq
+import pytest
+
+import sgdfit
+from sgdfit.errors import ClusterError, DataError, UsageError
+from sgdfit.fitting import cluster as module
+from sgdfit.fitting.cluster import Cluster, as_cluster
+from sgdfit.fitting.worker import Source, rows_of
+from sgdfit.kernel.summation import condensed
+
+ROWS = 600_000
+CURVE, LINE = "y = a*exp(-b*x) + c", "y = a*x + b"
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    with as_cluster("local:1") as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def columns():
+    rng = np.random.default_rng(1)
+    x = rng.uniform(0, 5, ROWS)
+    y = 3 * np.exp(-1.3 * x) + 0.5 + 0.1 * rng.standard_normal(ROWS)
+    return {"x": x, "y": y, "w": rng.integers(0, 3, ROWS).astype(float)}
+
+
+@pytest.fixture(scope="module")
+def folder(columns, tmp_path_factory):
+    """Files whose row groups begin and end within panels, one of them tiny."""
+    found = tmp_path_factory.mktemp("cluster")
+    ends = [0, 200_001, 200_010, 450_000, ROWS]
+    for k, (a, b) in enumerate(itertools.pairwise(ends)):
+        part = pa.table({name: column[a:b] for name, column in columns.items()})
+        pq.write_table(part, found / f"{k}.parquet", row_group_size=130_001)
+    return f"{found}/*.parquet"
+
+
+def facts(result):
+    """Return what a fit found, to the last bit."""
+    return [(e.value, e.stderr) for e in result.estimates.values()], result.loss, result.rows
+
+
+def test_bits_do_not_depend_on_how_many_workers_there_are(cluster, folder):
+    here = facts(sgdfit.fit(CURVE, folder))
+    for workers in (1, 2, 4):
+        more = workers - cluster.workers
+        if more:
+            given = ["--scheduler-file", f"{cluster.folder.name}/scheduler.json"]
+            cluster.start(["dask_worker", "--nworkers", str(more), "--nthreads", "1", *given])
+            cluster.client.wait_for_workers(workers)
+            cluster._asked = -math.inf
+        assert facts(sgdfit.fit(CURVE, folder, cluster=cluster.client)) == here
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"weights": "w", "where": "x < 4"}, {"loss": "huber", "covariance": "sandwich"}],
+    ids=str,
+)
+def test_a_cluster_has_the_bits_of_one_machine(cluster, folder, options):
+    options |= {"kernel": "numpy"}
+    here = sgdfit.fit(CURVE, folder, **options)
+    there = sgdfit.fit(CURVE, folder, cluster=cluster.client, **options)
+    assert there.status.name == "converged"
+    assert facts(there) == facts(here)
+
+
+def test_text_of_unknown_length_is_counted_by_the_workers(cluster, columns, tmp_path):
+    for k in range(3):
+        part = {name: column[k::3] for name, column in columns.items()}
+        part["y"] = np.where(np.arange(ROWS // 3) % 1000, part["y"], np.nan)
+        pa.csv.write_csv(pa.table(part), tmp_path / f"{k}.csv")
+    there = sgdfit.fit(LINE, tmp_path, cluster=cluster.client, missing="drop")
+    assert there.rows_dropped == ROWS // 1000
+    assert facts(there) == facts(sgdfit.fit(LINE, tmp_path, missing="drop"))
+
+
+# Dask's own reader warns so with pandas 3.1.
+@pytest.mark.filterwarnings("ignore:The inplace keyword")
+def test_partitions_of_a_dask_frame_are_the_order_of_the_rows(cluster, folder):
+    dd = pytest.importorskip("dask.dataframe")
+    frame = dd.read_parquet(folder)
+    assert frame.npartitions == 4
+    options = {"weights": "w", "where": "x < 4"}
+    there = sgdfit.fit(LINE, frame, cluster=cluster.client, **options)
+    assert facts(there) == facts(sgdfit.fit(LINE, folder, **options))
+
+
+def test_dask_arrays_are_columns(cluster, columns, folder):
+    da = pytest.importorskip("dask.array")
+    chunks = {"x": 100_000, "y": 70_001}
+    arrays = {name: da.from_array(columns[name], chunks=n) for name, n in chunks.items()}
+    there = sgdfit.fit(LINE, arrays, cluster=cluster.client)
+    assert facts(there) == facts(sgdfit.fit(LINE, folder))
+    with pytest.raises(UsageError, match=r"shapes x .600000,., y .10,."):
+        sgdfit.fit(CURVE, {"x": arrays["x"], "y": arrays["y"][:10]})
+
+
+def test_few_rows_come_to_the_client(cluster, tmp_path):
+    x = np.linspace(0, 4, 50)
+    pq.write_table(pa.table({"x": x, "y": 3 * np.exp(-x) + 1}), tmp_path / "few.parquet")
+    there = sgdfit.fit(CURVE, tmp_path / "few.parquet", cluster=cluster.client)
+    assert facts(there) == facts(sgdfit.fit(CURVE, tmp_path / "few.parquet"))
+
+
+def test_descent_on_shares_of_the_rows_names_itself_and_repeats(cluster, folder):
+    options = {"optimizer": "sgd", "batch_size": 500, "epochs": 6, "start": "a=1, b=1, c=1"}
+    first, again = (sgdfit.fit(CURVE, folder, cluster=cluster.client, **options) for _ in "ab")
+    assert first.shards is not None
+    assert (first.epochs, first.steps) == (6, 7_200)
+    assert "Zinkevich et al. 2010" in " ".join(first.report(full=True).split())
+    assert facts(first) == facts(again)
+    alone = sgdfit.fit(CURVE, folder, **options)
+    best = sgdfit.fit(CURVE, folder)
+    for one, other, exact in zip(
+        first.estimates.values(), alone.estimates.values(), best.estimates.values(), strict=True
+    ):
+        # The noise of the batches is that of a single descent at most.
+        assert abs(one.value - exact.value) < max(30 * exact.stderr, abs(other.value - exact.value))
+
+
+class Killing:
+    """A callback that kills a process in the middle of the pass that it is told of."""
+
+    def __init__(self, pid, after):
+        self.pid, self.left = pid, after
+
+    def __call__(self, progress):
+        if progress.reading is not None and progress.reading.rows < progress.reading.of:
+            self.left -= 1
+            if self.left == 0:
+                os.kill(self.pid(), signal.SIGKILL)
+
+
+def test_a_worker_that_is_killed_costs_its_pieces_alone(cluster, folder):
+    def worker():
+        return next(iter(cluster.client.run(os.getpid).values()))
+
+    killing = Killing(worker, after=1)
+    there = sgdfit.fit(LINE, folder, cluster=cluster.client, callback=killing)
+    assert killing.left <= 0
+    assert facts(there) == facts(sgdfit.fit(LINE, folder))
+
+
+def test_a_lost_scheduler_is_said_and_the_checkpoint_goes_on_here(folder, tmp_path):
+    path = tmp_path / "run.ckpt"
+    with as_cluster("local:1") as own:
+        killing = Killing(lambda: own.processes[0].pid, after=1)
+        with pytest.raises(ClusterError, match=r"does not answer any more.*resume=True"):
+            sgdfit.fit(LINE, folder, cluster=own.client, checkpoint=path, callback=killing)
+    there = sgdfit.fit(LINE, folder, checkpoint=path, resume=True)
+    assert facts(there) == facts(sgdfit.fit(LINE, folder))
+
+
+def test_a_cluster_that_cannot_be_had_is_said_at_once(cluster, folder, monkeypatch):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"tcp://127.0.0.1:{free.getsockname()[1]}"
+    with pytest.raises(ClusterError, match=rf"no scheduler of Dask answers at {address}"):
+        sgdfit.fit(CURVE, folder, cluster=address)
+    with pytest.raises(UsageError, match=r"'lokal'.*'local:4' for four workers"):
+        sgdfit.fit(CURVE, folder, cluster="lokal")
+    with pytest.raises(UsageError, match=r"in this process alone.*save them as files"):
+        sgdfit.fit("y = a*x", {"x": [1, 2], "y": [2, 4]}, cluster=cluster.client)
+    monkeypatch.setattr(module, "__version__", "0.0.1")
+    with pytest.raises(ClusterError, match=r"has sgdfit .*, and this is 0\.0\.1"):
+        sgdfit.fit(CURVE, folder, cluster=cluster.client)
+
+
+def test_files_that_a_worker_does_not_see_are_said(folder):
+    source = Source(
+        sgdfit.__version__, {"data": "/nowhere/a.parquet"}, "", None, "mark", "a.parquet",
+        ("x",), ("x",), "error", (10,),
+    )  # fmt: skip
+    with pytest.raises(ClusterError, match=r"worker cannot open a.parquet.*where all of them see"):
+        rows_of(source, {})
+    with pytest.raises(ClusterError, match=r"a worker finds other data as a.parquet"):
+        rows_of(source._replace(origin={"data": folder}), {})
+
+
+def test_what_is_wrong_in_a_row_is_named(cluster, columns, tmp_path):
+    y = columns["y"].copy()
+    y[432_100] = np.nan
+    pq.write_table(
+        pa.table({"x": columns["x"], "y": y}), tmp_path / "d.parquet", row_group_size=9**6
+    )
+    with pytest.raises(DataError, match=r"column 'y' row 432101 of d.parquet is missing"):
+        sgdfit.fit(CURVE, tmp_path / "d.parquet", cluster=cluster.client)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_condensed_sums_lose_no_bit(seed):
+    rng = np.random.default_rng(seed)
+    terms = rng.standard_normal((300, 4)) * 10.0 ** rng.integers(-200, 200, (300, 4))
+    terms[:, 1] = np.concatenate([terms[:150, 1], -terms[:150, 1]])
+    few = condensed(terms)
+    assert len(few) < 60
+    others = rng.standard_normal(4) * 1e-30
+    for column in range(4):
+        whole = math.fsum([*terms[:, column], others[column]])
+        assert math.fsum([*few[:, column], others[column]]) == whole
+
+
+def test_nothing_listens_but_on_this_machine(cluster: Cluster):
+    known = [
+        cluster.client.scheduler.address,
+        *cluster.client.scheduler_info(n_workers=-1)["workers"],
+    ]
+    assert all(address.startswith("tcp://127.0.0.1:") for address in known)
