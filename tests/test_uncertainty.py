@@ -6,10 +6,11 @@ import pytest
 from scipy.optimize import curve_fit
 from scipy.special import stdtrit
 from scipy.stats import chi2, norm
+from scipy.stats import f as f_distribution
 
 import sgdfit
 from sgdfit.errors import DataError, UsageError
-from sgdfit.inference.statistics import expected_range, serial_correlation
+from sgdfit.inference.statistics import expected_range, lack_of_fit, serial_correlation
 
 RNG = np.random.default_rng(11)
 N = 60
@@ -328,3 +329,38 @@ def test_residuals_of_noise_do_not_go_together(rows, parameters):
     assert max(found) < 5.0
     for missed in (np.exp(-((x * rows / 6) ** 2)), np.cos(np.pi * 0.9 * np.arange(rows))):
         assert min(beyond(0.1 * y + missed) for y in noise[:20]) > 2.5
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_replicates_off_a_line_are_seen_as_by_the_f_test(weighted):
+    random = np.random.default_rng(4)
+    x, z = np.repeat(np.arange(9.0), 4), np.tile([0.0, 0.0, 1.0, 1.0], 9)
+    root = np.sqrt(1 + x) if weighted else np.ones(36)
+
+    def least(y, columns):
+        return root * y - columns.T @ np.linalg.lstsq(columns.T, root * y)[0]
+
+    line = root * np.array([np.ones(36), x])
+    means = root * ((x == np.arange(9)[:, None, None]) & (z == [[0], [1]])).reshape(18, 36)
+    for bump in (0.0, 0.2, 0.5):
+        y = bump * np.cos(x) * (1 - 2 * z) + 0.3 * random.normal(size=36) / root
+        left, within = least(y, line), np.sum(least(y, means) ** 2)
+        ratio = (left @ left - within) / 16 / (within / 18)
+        told = lack_of_fit(left, 2, [x, z], root if weighted else None)
+        assert told == pytest.approx(norm.isf(f_distribution.sf(ratio, 16, 18)), abs=0.05, rel=0.06)
+    assert lack_of_fit(left, 2, [random.permutation(36)], None) == 0.0
+    copies = np.repeat(left[::4], 4)
+    assert lack_of_fit(copies, 2, [x], None) == 0.0
+
+
+def test_a_start_that_leads_off_the_replicates_is_called_no_minimum():
+    # From ones the slope stays above 0; the residuals of triples hardly go together.
+    dose = np.repeat([0.0, *np.geomspace(0.05, 60, 8)], 3)
+    with np.errstate(divide="ignore"):
+        curve = 1 + 8 * (1 - np.exp(-((dose / 7) ** -1.0)))
+    y = curve + 0.08 * np.random.default_rng(0).normal(size=27)
+    formula = "y = c + (d - c)*(1 - exp(-exp(b*(log(dose) - log(m)))))"
+    start = dict.fromkeys("cdbm", 1.0)
+    fit = sgdfit.fit(formula, {"dose": dose, "y": y}, start=start)
+    assert fit.status.name == "local_minimum"
+    assert any("scatter far less" in text for text in fit.warnings)

@@ -19,7 +19,7 @@ from sgdfit.fitting.saddle import has_arrived, off_saddles
 from sgdfit.fitting.sampling import FEW, RUN, stratified
 from sgdfit.formula.evaluation import evaluate
 from sgdfit.inference.quadratic import from_rows
-from sgdfit.inference.statistics import serial_correlation
+from sgdfit.inference.statistics import lack_of_fit, serial_correlation
 from sgdfit.kernel.kernel import Chunk, Rows
 from sgdfit.model.identifiability import redundant
 from sgdfit.model.model import Model
@@ -468,7 +468,7 @@ def is_suspicious(problem: Problem, outcome: Outcome) -> bool:
     if not has_arrived(problem, outcome) or not problem.squared:
         return True
     misfit = outcome.misfit or misfit_of(problem, outcome.theta)
-    if misfit.beyond > DOUBTFUL or misfit.unexplained > UNEXPLAINED:
+    if max(misfit.beyond, misfit.off_replicates) > DOUBTFUL or misfit.unexplained > UNEXPLAINED:
         return True
     return _is_faint(problem, outcome)
 
@@ -505,13 +505,14 @@ def residual_misfit(
     mean = float(np.add.reduce(rows.target)) / len(rows.target)
     mean = mean if weights is None else float(np.average(rows.target, weights=weights))
     residual, apart, slopes = rows.target - rows.prediction, rows.target - mean, rows.jacobian
+    root = None
     if weights is not None:
         root = np.sqrt(weights)
         residual, apart, slopes = residual * root, apart * root, slopes * root
     variation = float(apart @ apart)
     unexplained = float(residual @ residual) / variation if variation > 0 else 0.0
     found = serial_correlation(residual, slopes, (*variables, rows.prediction))
-    return Misfit(*found, unexplained)
+    return Misfit(*found, unexplained, lack_of_fit(residual, len(slopes), variables, root))
 
 
 def misfit_warnings(problem: Problem, outcome: Outcome) -> tuple[str, ...]:
@@ -528,6 +529,11 @@ def misfit_warnings(problem: Problem, outcome: Outcome) -> tuple[str, ...]:
         return (
             f"neighbouring residuals {how} (correlation {found.correlation:.2f}): {why} the"
             f" standard errors are too {side}",
+        )
+    if found.off_replicates > TOLD:
+        return (
+            "rows that are alike but for their response scatter far less than they lie off the"
+            " curve: it misses something that the data hold, and the standard errors are too small",
         )
     if found.unexplained > HARDLY and len(problem.names) > 1:
         return (

@@ -276,6 +276,8 @@ class Misfit(NamedTuple):
     # How far that is beyond chance, in standard deviations: see `statistics.serial_correlation`.
     beyond: float
     unexplained: float  # the share of the response's variation about its mean that is left
+    # How far the means of replicates are off beyond chance: see `statistics.lack_of_fit`.
+    off_replicates: float
 
 
 class DescentFacts(NamedTuple):

@@ -13,6 +13,8 @@ import numpy as np
 WINDOWS = (2, 4, 8)
 # Fewer standard deviations than this are chance, whatever they are exactly.
 CHANCE = 2.0
+# A smaller share of the squares within replicates is rounding.
+COPIED = 1e-12
 
 
 @dataclass(frozen=True)
@@ -116,6 +118,37 @@ def serial_correlation(
     span = np.linalg.qr((slopes / size[:, None]).T)[0].T
     taken = [_lagged(span[:, order], count) for order in orders]
     return correlation, _beyond_chance(alike + taken, n)
+
+
+def lack_of_fit(
+    residual: np.ndarray, count: int, variables: Sequence[np.ndarray], root: np.ndarray | None
+) -> float:
+    """Return how far the means of replicates lie off a curve, beside their scatter.
+
+    In standard deviations of what noise shows, 0 where no rows have the same ``variables``: the F
+    of lack of fit over pure error (Draper & Smith 1998, Applied Regression Analysis, section 2.1),
+    made normal by its cube root (Paulson 1942, Annals of Mathematical Statistics 13, 233-235).
+    ``residual``, float64[n], is weighted by ``root``; the curve has ``count`` parameters.
+    """
+    if not variables:
+        return 0.0
+    order = np.lexsort(variables)
+    steps = [np.diff(column[order]) != 0 for column in variables]
+    first = np.flatnonzero(np.concatenate([[True], np.logical_or.reduce(steps)]))
+    between, within = len(first) - count, len(residual) - len(first)
+    if between <= 0 or within <= 0:
+        return 0.0
+    residual = residual[order]
+    weight = np.ones(len(residual)) if root is None else root[order]
+    weights = np.add.reduceat(weight * weight, first)
+    of_means = np.add.reduceat(weight * residual, first) ** 2 / np.where(weights > 0, weights, 1.0)
+    square, off = float(residual @ residual), float(of_means.sum())
+    # Rows that were copied are no replicates.
+    if not square - off > COPIED * square:
+        return 0.0
+    ratio: float = (off / between / ((square - off) / within)) ** (1 / 3)
+    a, b = 2 / (9 * between), 2 / (9 * within)
+    return ((1 - b) * ratio + a - 1) / math.sqrt(b * ratio * ratio + a)
 
 
 def _lagged(rows: np.ndarray, count: int) -> np.ndarray:
