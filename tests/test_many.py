@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import pytest
 import sgdfit
 from sgdfit.cli.app import main
 from sgdfit.errors import DataError, SgdfitError, UsageError
-from sgdfit.fitting import bootstrap, many, options
+from sgdfit.fitting import bootstrap, many, options, processes
 
 EXPONENTIAL = "y = a*exp(-b*x) + c"
 # The slopes to h and k are limits at x = 0.
@@ -94,7 +95,7 @@ def test_few_groups_are_as_each_alone(formula: Any, given: dict[str, Any]) -> No
 
 
 def test_rows_whose_slopes_are_limits_stay_in_compiled_code(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(many, "_fit_one", lambda *args: pytest.fail("given to fit"))
+    monkeypatch.setattr(processes, "fit_group", lambda *args: pytest.fail("given to fit"))
     x = np.array([0.0, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100])
     h, k = np.random.default_rng(0).uniform(0.8, 2, (2, 1_000, 1))
     y = 0.2 + 5 * x**h / (k**h + x**h) + 0.05 * np.sin(97 * np.arange(10))
@@ -105,7 +106,7 @@ def test_rows_whose_slopes_are_limits_stay_in_compiled_code(monkeypatch: pytest.
 def test_options_at_their_defaults_leave_groups_to_compiled_code(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(many, "_fit_one", lambda *args: pytest.fail("given to fit"))
+    monkeypatch.setattr(processes, "fit_group", lambda *args: pytest.fail("given to fit"))
     monkeypatch.setattr(many, "FEWEST_GROUPS", 1)
     pa.csv.write_csv(pa.table(curves(12)), tmp_path / "data.csv")
     command = ["fit", str(tmp_path / "data.csv"), "y = a + b*x + c*x**2", "--by", "site"]
@@ -122,13 +123,42 @@ def test_threads_change_no_bit() -> None:
     assert np.array_equal(one.stderr, two.stderr, equal_nan=True)
 
 
+@pytest.mark.parametrize("worker", [processes.WORKER, "import sys; sys.stdin.buffer.read(1) # {}"])
+def test_groups_that_fit_takes_are_shared_among_processes(
+    worker: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, calls, fit_group = curves(12), list[Any](), processes.fit_group
+    given = {"by": "site", "loss": "huber", "start": "a=5, b=1, c=0"}
+    alone = sgdfit.fit_many(EXPONENTIAL, data, threads=1, **given)
+
+    def slowly(*task: Any) -> processes.GroupFit:
+        calls.append(task)
+        time.sleep(0.1)  # meanwhile a worker takes what is left
+        return fit_group(*task)
+
+    monkeypatch.setattr(processes, "fit_group", slowly)
+    monkeypatch.setattr(processes, "WORTH", 0)
+    monkeypatch.setattr(processes, "TOLD", 0)
+    monkeypatch.setattr(processes, "SHARE", 1e9)
+    monkeypatch.setattr(processes, "WORKER", worker)
+    told = list[int]()
+    fits = sgdfit.fit_many(
+        EXPONENTIAL, data, threads=2, progress=lambda done, _: told.append(done), **given
+    )
+    # One that dies leaves its groups to this process.
+    assert len(calls) in ((12,) if "read(1)" in worker else (1, 2))
+    assert told == list(range(1, 13))
+    for name in ("values", "stderr", "loss", "residual_standard_error", "status", "cause"):
+        np.testing.assert_array_equal(getattr(fits, name), getattr(alone, name))
+
+
 def test_groups_of_data_beyond_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     table, path = pa.table(curves(300, rows=8)), tmp_path / "data.parquet"
     pq.write_table(table, path, 500)
     here = sgdfit.fit_many("y = a*x + b", table, by="site")
     monkeypatch.setattr(options, "SHARE", 1e-6)
     # However few groups a part of them has.
-    monkeypatch.setattr(many, "_fit_one", lambda *args: pytest.fail("given to fit"))
+    monkeypatch.setattr(processes, "fit_group", lambda *args: pytest.fail("given to fit"))
     there = sgdfit.fit_many("y = a*x + b", path, by="site")
     assert there.groups.equals(here.groups)
     np.testing.assert_allclose(there.values, here.values, rtol=1e-9, atol=1e-12)
@@ -207,15 +237,17 @@ def test_noisy_groups_are_as_good_as_each_alone(
     random = np.random.default_rng(0)
     x, (a, b) = np.linspace(0, 5, 12), random.uniform((0, 0.3), (3, 2), (1_000, 2)).T[:, :, None]
     data = {"x": x, "y": a * np.exp(-b * x) + 0.3 * random.standard_normal((1_000, 12))}
-    calls, one = list[int](), many._fit_one
+    calls, one = list[Any](), processes.fit_group
 
-    def fit_one(task: Any, fits: Any, group: int, columns: Any) -> None:
-        calls.append(group)
-        if len(calls) <= many.REFERENCES:  # the others are what `fit` says
-            one(task, fits, group, columns)
+    def fit_group(*task: Any) -> processes.GroupFit:
+        calls.append(task)
+        if len(calls) <= many.REFERENCES:
+            return one(*task)
+        nothing = [np.nan] * 3  # the others are what `fit` says
+        return processes.GroupFit(nothing, nothing, np.nan, np.nan, "left", "")
 
-    monkeypatch.setattr(many, "_fit_one", fit_one)
-    fits = sgdfit.fit_many(EXPONENTIAL, data, **given)
+    monkeypatch.setattr(processes, "fit_group", fit_group)
+    fits = sgdfit.fit_many(EXPONENTIAL, data, threads=1, **given)
     assert len(calls) < 200
     settled = np.flatnonzero(fits.status == "converged")
     for group in settled[:: len(settled) // 25]:

@@ -9,10 +9,9 @@ group is given to `fit`.
 from __future__ import annotations
 
 import inspect
-import math
 import reprlib
-import warnings
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -23,11 +22,12 @@ from sgdfit.data.readers import open_table
 from sgdfit.data.rows import timed
 from sgdfit.data.table import Table, check_policy
 from sgdfit.data.times import TimeScales, as_time_unit, said_of_columns
-from sgdfit.errors import DivergenceWarning, SgdfitError, UsageError, did_you_mean
+from sgdfit.errors import UsageError, did_you_mean
 from sgdfit.fitting.entry import fit
 from sgdfit.fitting.multistart import missing as missing_starts
 from sgdfit.fitting.options import MOST_STEPS, Options, as_resources, settle
 from sgdfit.fitting.problem import too_few
+from sgdfit.fitting.processes import can_share, fit_groups
 from sgdfit.fitting.weights import (
     Weighting,
     as_weighting,
@@ -68,6 +68,8 @@ MOST_ROWS = 4_096
 REFERENCES = 8
 # A sum of squares is that of another minimum when it is larger by this share.
 OTHER = 1e-4
+# Said of what other processes cannot be told.
+ONE_CORE = "on one core, since a function of yours is called in this process"
 # The column that tells the groups of a stack of curves apart.
 GROUP = "group"
 
@@ -81,6 +83,7 @@ class Task(NamedTuple):
     names: tuple[str, ...]  # the columns of numbers that are read
     small: SmallGroups | None  # None where only `fit` gives the answer
     starts: Array | None  # float64[k, p]: of which each group goes on with the best
+    threads: int
 
 
 def fit_many(
@@ -172,6 +175,8 @@ def fit_many(
         task, fits = _fit_groups(task, groups, table.label, tell)
         parts.append(fits)
     notes = tuple(said_of_columns(scales))
+    if resources.threads > 1 and not can_share(task.options):
+        notes += (ONE_CORE,)
     source = Source(table, task.model, task.names, missing, resources.budget, task.options)
     whole = replace(joined(parts), inputs=table.files, notes=notes, shape=shape[:-1])
     return replace(whole, source=source)
@@ -245,7 +250,8 @@ def _task(formula: Any, table: Table, options: dict[str, Any], threads: int) -> 
     if model.is_linear:
         starts[:, unknown] = 0.0
     has_starts = model.is_linear or not any(unknown)
-    return Task(model, weighting, options, names, small, starts if has_starts else None)
+    known = starts if has_starts else None
+    return Task(model, weighting, options, names, small, known, threads)
 
 
 def _fit_groups(
@@ -270,10 +276,13 @@ def _fit_groups(
         fits.cause[some] = too_few("the group", size, task.model.free)
 
     def fit_singly(chosen: Array) -> None:
-        for group in chosen.tolist():
-            _fit_one(task, fits, group, groups.of(group))
-            done[group] = True
-            tell(int(done.sum()), count)
+        free, given = task.model.free, chosen.tolist()
+        with closing(fit_groups(given, groups.of, task.options, free, task.threads)) as found:
+            for group, entries in found:
+                for name, value in entries._asdict().items():
+                    getattr(fits, name)[group] = value
+                done[group] = True
+                tell(int(done.sum()), count)
 
     left = np.flatnonzero(~done)
     several = len(left) >= (1 if groups.is_part else FEWEST_GROUPS)
@@ -291,27 +300,6 @@ def _fit_groups(
             tell(int(done.sum()), count)
     fit_singly(np.flatnonzero(~done))
     return task, fits
-
-
-def _fit_one(task: Task, fits: Fits, group: int, columns: dict[str, Array]) -> None:
-    """Fit one group by `fit`, and enter what comes of it."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DivergenceWarning)
-            result = fit(data=columns, **task.options)
-    except SgdfitError as error:
-        fits.status[group], fits.cause[group] = "error", str(error)
-        return
-    if result.status.name == "interrupted":
-        raise KeyboardInterrupt
-    estimates = [result.estimates[name] for name in task.model.free]
-    fits.values[group] = [e.value for e in estimates]
-    fits.stderr[group] = [np.nan if e.stderr is None else e.stderr for e in estimates]
-    fits.loss[group] = result.loss
-    if result.reduced_chi_square is not None:
-        fits.residual_standard_error[group] = math.sqrt(result.reduced_chi_square)
-    fits.status[group] = result.status.name
-    fits.cause[group] = "" if result.status.name == "converged" else result.status.cause
 
 
 def _fit_compiled(
