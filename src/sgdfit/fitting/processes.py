@@ -16,7 +16,7 @@ import threading
 import time
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from queue import SimpleQueue
 from typing import Any, NamedTuple
 
@@ -70,7 +70,7 @@ def fit_groups(
     options: dict[str, Any],
     names: Sequence[str],
     threads: int,
-) -> Iterator[tuple[int, GroupFit]]:
+) -> Generator[tuple[int, GroupFit], None, None]:
     """Yield groups and what comes of them, as they are done; on several cores where it pays.
 
     This process fits groups too, also those of a worker that died. What cannot be pickled, as a
