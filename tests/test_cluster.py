@@ -134,6 +134,22 @@ def test_descent_on_shares_of_the_rows_names_itself_and_repeats(cluster, folder)
         assert abs(one.value - exact.value) < max(30 * exact.stderr, abs(other.value - exact.value))
 
 
+def test_workers_write_predictions_to_a_folder_whole_or_not_at_all(cluster, folder, tmp_path):
+    fit = sgdfit.fit(LINE, folder)
+    options = {"interval": "confidence", "where": "x < 2", "missing": "drop"}
+    written = fit.write_predictions(folder, tmp_path / "out", cluster=cluster.client, **options)
+    here = fit.write_predictions(folder, tmp_path / "here.parquet", **options)
+    assert written.rows == here.rows
+    assert pq.read_table(tmp_path / "out").equals(pq.read_table(tmp_path / "here.parquet"))
+    with pytest.raises(UsageError, match=r"'.*out'.*exists; name another"):
+        fit.write_predictions(folder, tmp_path / "out", cluster=cluster.client)
+    with pytest.raises(DataError, match="has no column 'q'"):
+        fit.write_predictions(folder, tmp_path / "bad", cluster=cluster.client, where="q > 1")
+    with pytest.raises(UsageError, match="name a folder, without an ending"):
+        fit.write_predictions(folder, tmp_path / "bad.csv", cluster=cluster.client)
+    assert sorted(os.listdir(tmp_path)) == ["here.parquet", "out"]
+
+
 class Killing:
     """A callback that kills a process in the middle of the pass that it is told of."""
 

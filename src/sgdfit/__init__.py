@@ -98,7 +98,7 @@ _HIGHER = {
     "sample": "result.derived",
     "trace_as_html": "report",
     "write_document": "document",
-    "write_predictions": "fitting.prediction",
+    "write_predictions": "fitting.prediction_files",
 }
 
 

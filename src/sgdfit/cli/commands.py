@@ -427,12 +427,16 @@ def predict(
     where: str | None,
     memory: str | None,
     threads: int | None,
+    cluster: str | None,
     **reading: Any,
 ) -> int:
     """Print the fitted curve at the rows of new data, as CSV."""
     if level is not None and interval is None:
         raise UsageError("--level needs --interval confidence or --interval prediction")
-    check_destinations((("--output", output, TABLES),), [saved, data])
+    if cluster is not None and output is None:
+        raise UsageError("--cluster writes a folder of Parquet files; name it by --output")
+    endings = () if cluster is not None else TABLES
+    check_destinations((("--output", output, endings),), [saved, data])
     from sgdfit.fitting.options import as_resources
     from sgdfit.fitting.prediction import (
         PREDICTION,
@@ -445,6 +449,14 @@ def predict(
     from sgdfit.result.table_file import writing_table
 
     result = load(saved)
+    if cluster is not None and output is not None:
+        table = _open(data, reading, where, missing, say)
+        written = result.write_predictions(
+            table, output, interval, level, residuals=residuals, missing=missing, cluster=cluster
+        )
+        if written.dropped.rows:
+            say(str(written.dropped))
+        return 0
     table = _open(as_grid(data, result.scales), reading, where, missing, say)
     # rows that are printed would run into the bar
     with (

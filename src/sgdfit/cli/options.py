@@ -397,6 +397,7 @@ PREDICT: Panels = {
         MISSING,
         MEMORY,
         THREADS,
+        CLUSTER,
     ),
     "Reading text and workbooks": READING,
 }

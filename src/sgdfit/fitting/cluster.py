@@ -41,6 +41,8 @@ from sgdfit.fitting.worker import (
     count_groups,
     extremes_of,
     first_rows,
+    read_rows,
+    same,
     sweep,
     take_runs,
     weigh,
@@ -71,6 +73,10 @@ class Cluster:
         self.folder: tempfile.TemporaryDirectory[str] | None = None
         self._workers: Mapping[str, Any] = {}
         self._asked = -math.inf
+
+    def kept(self, value: Any) -> Any:
+        """Return a value that many tasks take, as what is sent once and held by the workers."""
+        return self.client.submit(same, value, pure=False)
 
     def start(self, command: list[str]) -> None:
         """Start a process of Dask, which nobody but this machine reaches."""
@@ -330,7 +336,7 @@ class ClusterRows(ChunkedRows):
         """How many workers there are just now."""
         return self.cluster.workers
 
-    def _parts(self, groups: Iterable[int]) -> list[Any]:
+    def futures(self, groups: Iterable[int]) -> list[Any]:
         """Return futures of partitions, which their tasks need; none for files."""
         if self.partitions is None:
             return []
@@ -344,8 +350,7 @@ class ClusterRows(ChunkedRows):
         """
         edges = np.concatenate([[0], np.cumsum(self.source.kept, dtype=np.int64)])
         rows = int(edges[-1])
-        size = min(PIECE, max(LEAST_PIECE, rows // (4 * max(1, self.cluster.threads))))
-        size = size if shares is None else -(-rows // shares)
+        size = self._piece_rows(rows) if shares is None else -(-rows // shares)
         while first < rows:
             begin = int(np.searchsorted(edges, first, side="right")) - 1
             end = int(np.searchsorted(edges, min(first + size, rows)))
@@ -353,6 +358,10 @@ class ClusterRows(ChunkedRows):
             needed = int(np.searchsorted(edges, last))
             yield Piece(first, last, range(begin, end)), range(end, needed)
             first = last
+
+    def _piece_rows(self, rows: int) -> int:
+        """Return about how many of so many rows a task takes."""
+        return min(PIECE, max(LEAST_PIECE, rows // (4 * max(1, self.cluster.threads))))
 
     def tasks(self, *given: Any, first: int = 0) -> Iterator[list[Any]]:
         """Yield the arguments of a function for each piece: the source, those given, its rows."""
@@ -366,11 +375,31 @@ class ClusterRows(ChunkedRows):
         kept, submit = self.source.kept, self.cluster.client.submit
         short = piece.last - sum(kept[: piece.groups.stop])
         tails = []
-        for k, part in zip(rest, self._parts(rest), strict=True):
+        for k, part in zip(rest, self.futures(rest), strict=True):
             some = min(short, kept[k])
             tails.append(submit(first_rows, self.source, k, some, part, pure=False))
             short -= some
-        return [piece, len(tails), *tails, *self._parts(piece.groups)]
+        return [piece, len(tails), *tails, *self.futures(piece.groups)]
+
+    def runs_of_groups(self, *, numbered: bool) -> Iterator[tuple[range, int]]:
+        """Yield row groups in runs for tasks, and the number of the first row of each, from 1.
+
+        Unless ``numbered``, it is 1 where to know better takes a look at all rows.
+        """
+        sizes: Sequence[int | None] = [group.rows for group in self.dataset.row_groups]
+        if None in sizes and numbered:
+            sizes = list(self.cluster.map(read_rows, ([*t] for t in self._each_group())))
+        first, begin, rows = 1, 0, 0
+        enough = self._piece_rows(sum(size or PIECE for size in sizes))
+        for k, size in enumerate(sizes):
+            rows += PIECE if size is None else size
+            if rows >= enough or k == len(sizes) - 1:
+                yield range(begin, k + 1), first if None not in sizes else 1
+                first, begin, rows = first + rows, k + 1, 0
+
+    def _each_group(self) -> Iterator[list[Any]]:
+        for k in range(len(self.dataset.row_groups)):
+            yield [self.source, k, *self.futures([k])]
 
     def counted_again(self) -> ClusterRows:
         """Return these rows with counts of them, for which the workers read all of them."""
@@ -378,7 +407,7 @@ class ClusterRows(ChunkedRows):
         if self.partitions is None:
             several = max(1, number // (64 * max(1, self.cluster.threads)))
         runs = [range(k, min(k + several, number)) for k in range(0, number, several)]
-        tasks = ([self.source, run, *self._parts(run)] for run in runs)
+        tasks = ([self.source, run, *self.futures(run)] for run in runs)
         found = list(itertools.chain.from_iterable(self.cluster.map(count_groups, tasks)))
         kept, dropped, rows = zip(*found, strict=True)
         counts = RowCounts(tuple(kept), sum(dropped), sum(rows))
@@ -394,7 +423,7 @@ class ClusterRows(ChunkedRows):
                 inside = [(int(s) - first, int(s) - first + length) for s in starts[a:b]]
                 tasks.append((k, inside))
         found = self.cluster.map(
-            take_runs, ([self.source, k, inside, *self._parts([k])] for k, inside in tasks)
+            take_runs, ([self.source, k, inside, *self.futures([k])] for k, inside in tasks)
         )
         parts = list(itertools.chain.from_iterable(found))
         return tuple(map(np.concatenate, zip(*parts, strict=True)))
@@ -467,20 +496,36 @@ def open_on_cluster(
     UsageError
         When the workers cannot read these data by themselves.
     """
+    if table.dataset is None and table.origin is not None:  # a file so small that it is in memory
+        return table.load(names, missing=missing)
+    rows = rows_on_cluster(cluster, table, names, missing=missing, budget=budget)
+    counts = known_counts(rows.dataset) if missing == "error" else None
+    if counts is None:
+        rows = rows.counted_again()
+    else:
+        rows = replace(rows, counts=counts, source=rows.source._replace(kept=counts.kept))
+    check_rows(rows.dataset, rows.counts)
+    if rows.rows > SUBSAMPLE_ALL:
+        return rows
+    columns = rows.take(np.zeros(1, dtype=np.int64), rows.rows)
+    return Columns(dict(zip(rows.names, columns, strict=True)), table.label, rows.counts.dropped)
+
+
+def rows_on_cluster(
+    cluster: Cluster, table: Table, names: Sequence[str], *, missing: str, budget: int = 0
+) -> ClusterRows:
+    """Return rows that the workers of a cluster read, of which nobody has counted how many."""
     check_policy(missing)
     dataset, origin = table.dataset, table.origin
-    if origin is None or (dataset is not None and not dataset.again):
+    if origin is None or dataset is None or not dataset.again:
         raise UsageError(
             f"{table.label} are in this process alone, and workers of a cluster read data"
             " themselves: save them as files that all of them see, give a Dask data frame, or leave"
             " out cluster"
         )
     table.positions(names)
-    wanted = tuple(dict.fromkeys(clean_names(names)))
-    if dataset is None:  # a file so small that it is in memory
-        return table.load(wanted, missing=missing)
+    wanted, parts = tuple(dict.fromkeys(clean_names(names))), origin.get("parts")
     see_first_times(dataset, wanted)
-    parts = origin.get("parts")
     source = Source(
         version=__version__,
         origin=origin if parts is None else {"count": len(parts)},
@@ -491,24 +536,7 @@ def open_on_cluster(
         columns=table.names,
         names=wanted,
         missing=missing,
-        kept=(),
+        kept=(0,) * len(dataset.row_groups),
     )
-    counts = known_counts(dataset) if missing == "error" else None
-    known = counts or RowCounts((), 0, 0)
-    rows = ClusterRows(
-        dataset,
-        wanted,
-        known,
-        missing,
-        1,
-        budget,
-        cluster=cluster,
-        source=source._replace(kept=known.kept),
-        partitions=parts,
-    )
-    rows = rows if counts else rows.counted_again()
-    check_rows(dataset, rows.counts)
-    if rows.rows > SUBSAMPLE_ALL:
-        return rows
-    columns = rows.take(np.zeros(1, dtype=np.int64), rows.rows)
-    return Columns(dict(zip(wanted, columns, strict=True)), table.label, rows.counts.dropped)
+    how: dict[str, Any] = {"cluster": cluster, "source": source, "partitions": parts}
+    return ClusterRows(dataset, wanted, RowCounts(source.kept, 0, 0), missing, 1, budget, **how)

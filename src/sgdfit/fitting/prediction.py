@@ -32,7 +32,6 @@ from sgdfit.model.loss import SQUARED, as_loss
 from sgdfit.model.model import Model, build
 from sgdfit.result.derived import distribution
 from sgdfit.result.result import Result
-from sgdfit.result.table_file import writing_table
 
 Array = NDArray[np.float64]
 AnyArray = NDArray[Any]
@@ -213,14 +212,6 @@ def at_rows(result: Result, table: Table) -> tuple[Array, Array]:
     return np.broadcast_to(np.asarray(observed, dtype=np.float64), fitted.shape), fitted
 
 
-class Written(NamedTuple):
-    """What stands in a file of predictions."""
-
-    path: str
-    rows: int  # how many it holds
-    dropped: Dropped  # those that ``missing="drop"`` left out
-
-
 class Dropped(NamedTuple):
     """Rows that were left out: how many, and the numbers of the first, counted from 1."""
 
@@ -246,31 +237,6 @@ class Dropped(NamedTuple):
         return f"{self.rows:,} {noun} without finite numbers {were} left out: row {named}"
 
 
-def write_predictions(
-    result: Result,
-    data: Any,
-    path: str | os.PathLike[str],
-    interval: str | None = None,
-    level: float | None = None,
-    *,
-    residuals: bool = False,
-    missing: str = "error",
-    where: str | None = None,
-    memory: int | str | None = None,
-    threads: int | None = None,
-) -> Written:
-    """Predict rows and write them to a file; see `Result.write_predictions`."""
-    resources, rows, dropped = as_resources(memory, threads), 0, Dropped()
-    table = open_table(as_grid(data, result.scales), where)
-    with writing_table(path, (*table.files, *result.trace.inputs)) as write:
-        told: dict[str, Any] = {"missing": missing, "residuals": residuals, "resources": resources}
-        for some in predicted(result, table, interval, level, **told):
-            write(some.columns)
-            rows += len(some.fitted[0])
-            dropped = dropped.also(some.dropped)
-    return Written(os.fspath(path), rows, dropped)
-
-
 class Predicted(NamedTuple):
     """Some rows with their prediction."""
 
@@ -291,10 +257,12 @@ def predicted(
     residuals: bool = False,
     keep: bool = True,
     resources: Resources | None = None,
+    first: int = 1,
 ) -> Iterator[Predicted]:
     """Yield all rows of a table in their order with their prediction, some at a time.
 
-    Unless ``keep`` is false, the data's own columns stand beside it, as they came.
+    Unless ``keep`` is false, the data's own columns stand beside it, as they came. Rows are
+    numbered from ``first`` on.
 
     Raises
     ------
@@ -307,7 +275,7 @@ def predicted(
     rows = seen = 0
     # A name that several columns have is of none of them.
     kept = [name for name in table.names if table.names.count(name) == 1] if keep else []
-    blocks = _blocks_of(table, curve.needed, kept, missing, resources or as_resources())
+    blocks = _blocks_of(table, curve.needed, kept, missing, resources or as_resources(), first)
     for columns, raw, numbers, dropped in blocks:
         columns = {n: c.astype(np.float64, copy=False) for n, c in columns.items()}
         with np.errstate(all="ignore"):
@@ -332,6 +300,13 @@ def predicted(
         )
 
 
+def needed_columns(
+    result: Result, table: Table, interval: str | None, residuals: bool
+) -> tuple[str, ...]:
+    """Return the columns that a prediction takes."""
+    return _Curve(result, table, interval, None, residuals).needed
+
+
 def _free(name: str, taken: Sequence[str]) -> str:
     """Return a name that no column has."""
     while name in taken:
@@ -340,7 +315,12 @@ def _free(name: str, taken: Sequence[str]) -> str:
 
 
 def _blocks_of(
-    table: Table, names: Sequence[str], kept: Sequence[str], missing: str, resources: Resources
+    table: Table,
+    names: Sequence[str],
+    kept: Sequence[str],
+    missing: str,
+    resources: Resources,
+    begin: int,
 ) -> Iterator[tuple[dict[str, AnyArray], Any, Numbers, Numbers]]:
     """Yield finite rows as numbers, an Arrow table of what is ``kept`` of them, and their numbers.
 
@@ -352,7 +332,7 @@ def _blocks_of(
         keep = np.ones(source.rows, bool) if source.keep is None else source.keep
         if raw is not None and not keep.all():
             raw = raw.filter(keep)
-        numbers, dropped = np.flatnonzero(keep) + 1, np.flatnonzero(~keep) + 1
+        numbers, dropped = np.flatnonzero(keep) + begin, np.flatnonzero(~keep) + begin
         for first in range(0, max(1, source.rows), PREDICTION_ROWS):
             some = slice(first, first + PREDICTION_ROWS)
             columns = {name: column[some] for name, column in source.columns.items()}
@@ -360,7 +340,7 @@ def _blocks_of(
             yield columns, part, numbers[some], dropped[:0] if first else dropped
         return
     table.positions(names)
-    dataset, names, begin = table.dataset, clean_names(names), 1
+    dataset, names = table.dataset, clean_names(names)
 
     further = [name for name in kept if name not in names]
     counts = [group.rows for group in dataset.row_groups]

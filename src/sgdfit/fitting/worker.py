@@ -157,6 +157,17 @@ def count_groups(source: Source, groups: Sequence[int], *parts: Any) -> list[tup
     return found
 
 
+def read_rows(source: Source, number: int, *part: Any) -> int:
+    """Return how many rows a row group has, also those that lack a number."""
+    group = rows_of(source, dict(zip([number], part, strict=False))).dataset.row_groups[number]
+    return sum(batch.num_rows for batch in group.read(source.names[:1]))
+
+
+def same(value: Any) -> Any:
+    """Return what is given: a task whose result the workers hold."""
+    return value
+
+
 def first_rows(source: Source, number: int, count: int, part: Any) -> Arrays:
     """Return the first rows of a partition, which complete the last panel of those before it."""
     rows = rows_of(source, {number: part})

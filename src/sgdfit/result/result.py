@@ -466,6 +466,7 @@ class Result:
         where: str | None = None,
         memory: int | str | None = None,
         threads: int | None = None,
+        cluster: object = None,
     ) -> Any:
         r"""Predict rows in their order and write them to a file, of which only a few are held.
 
@@ -477,18 +478,19 @@ class Result:
             Ends in ``.csv``, ``.tsv`` or ``.parquet``. It holds the columns of the data as they
             came, but for those that share a name, ``prediction`` and, with an ``interval``,
             ``stderr``, ``low`` and ``high``; a name that a column has already begins with
-            ``fitted_``. The file is put there whole or not at all.
+            ``fitted_``. The file is put there whole or not at all. With a ``cluster``, it is a
+            folder of Parquet files, in the order of the rows, that must not exist yet.
         residuals : bool
             Whether to add a column ``residual``: what was observed less the prediction.
         missing : "error" or "drop"
             With ``"drop"`` a first column ``row`` has the number that each row has in the data,
             from 1, or among those of ``where``.
-        where, memory, threads
+        where, memory, threads, cluster
             As in `sgdfit.fit`.
 
         Returns
         -------
-        sgdfit.fitting.prediction.Written
+        sgdfit.fitting.prediction_files.Written
 
         Raises
         ------
@@ -508,7 +510,8 @@ class Result:
         """
         write = sgdfit.higher("write_predictions")
         how: dict[str, Any] = {"missing": missing, "where": where, "residuals": residuals}
-        return write(self, data, path, interval, level, **how, memory=memory, threads=threads)
+        how |= {"memory": memory, "threads": threads, "cluster": cluster}
+        return write(self, data, path, interval, level, **how)
 
     def to_dict(self) -> dict[str, Any]:
         """Return all facts, the trace included, as values of strict JSON.
