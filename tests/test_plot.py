@@ -5,13 +5,17 @@ import sys
 from dataclasses import replace
 
 import numpy as np
+import pyarrow
 import pytest
 from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
+from pyarrow import parquet
 
 import sgdfit
 from sgdfit import demo, plot
+from sgdfit.data.rows import ChunkedRows
 from sgdfit.errors import UsageError
+from sgdfit.plot import landscape
 
 QUADRATIC = "y = a*x**2 + b*x + c"
 POINTS = {name: column.astype(float) for name, column in demo.points().items()}
@@ -244,7 +248,38 @@ def test_several_variables_are_drawn_as_predicted_against_observed(ax):
 def test_many_rows_are_drawn_as_their_density(ax):
     plot.fitted_curve(*decay(rows=100_000, steps=3), ax)
     density = ax.collections[0].get_array()
-    assert (density.sum(), len(density) < 3_000) == (100_000, True)
+    assert (density.sum(), density.size < 15_000) == (100_000, True)
+
+
+def test_rows_that_exceed_memory_are_all_counted_in_one_pass(tmp_path, monkeypatch):
+    n, random = 300_000, np.random.default_rng(3)
+    x, z = 10 ** random.uniform(-2, 3, n), random.uniform(0, 1, n)
+    y = 2 + np.log(x) + z + 0.1 * random.normal(size=n)
+    y[123_457] = 90.0  # far beyond the sample from which the extent is guessed
+    parquet.write_table(pyarrow.table({"x": x, "y": y, "z": z}), tmp_path / "rows.parquet")
+    monkeypatch.setattr(landscape, "MOST_BYTES", 1_000_000)
+    passes, chunks = [], ChunkedRows.chunks
+
+    def counted(self, first=0):
+        passes.append(first)
+        return chunks(self, first)
+
+    monkeypatch.setattr(ChunkedRows, "chunks", counted)
+    fit = sgdfit.fit("y = a + b*log(x) + c*z", tmp_path / "rows.parquet")
+    passes.clear()
+    curves, left = fit.plot()
+    assert passes == [0]
+    assert curves[0].get_xscale() == "log"
+    for ax in (*curves, *left):
+        assert ax.collections[0].get_array().sum() == n
+    edge = left[0].lines[0].get_ydata()[0]
+    assert abs(edge) == pytest.approx(np.sqrt(fit.loss), rel=1e-3)
+    # The cells that hold a row's place count it: by numpy's histogram.
+    drawn = left[1].collections[0]
+    across, up = drawn.get_coordinates()[0, :, 0], drawn.get_coordinates()[:, 0, 1]
+    residual = y - fit.predict({"x": x, "z": z})
+    judged = np.histogram2d(z, residual, bins=[across, up])[0].T
+    assert np.abs(drawn.get_array().filled(0) - judged).sum() <= 2e-4 * n
 
 
 def test_descent_path_lies_over_the_loss(ax):

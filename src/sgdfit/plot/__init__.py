@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import math
 import os
 import warnings
 from collections.abc import Iterable
@@ -24,7 +25,7 @@ from sgdfit.data.table import Table
 from sgdfit.errors import UsageError, counted
 from sgdfit.formula.external import ON_ALL_ROWS
 from sgdfit.formula.parsing import parse_expression
-from sgdfit.plot.landscape import PlotData, plot_data
+from sgdfit.plot.landscape import PlotData, plot_data, with_densities
 from sgdfit.plot.landscape import descent_path as descent_path
 from sgdfit.plot.style import (
     DASHES,
@@ -75,6 +76,7 @@ def figure(result: Result, data: object, style: str = "light") -> Figure:
     A notebook shows it where it is the last thing in a cell.
     """
     look, seen = style_of(style), plot_data(result, data)
+    (seen,) = with_densities([seen], [chosen_log(seen)])
     made = figure_class()(figsize=(10, 7.6), layout="constrained", facecolor=look.paper)
     (curve, left), (loss, way) = made.subplots(2, 2)
     fitted_curve(result, seen, curve, style)
@@ -159,6 +161,8 @@ def fitted_curve(
     spread over its decades.
     """
     look, seen = style_of(style), plot_data(result, data)
+    log = chosen_log(seen, log)
+    (seen,) = with_densities([seen], [log])
     title = "The fitted curve" if seen.is_curve else "Predicted against observed"
     if seen.held:
         title = "At " + ", ".join(f"{n} = {text}" for n, text in seen.names(seen.held).items())
@@ -189,27 +193,27 @@ def draw_curve(
     result: Result, seen: PlotData, ax: Axes, look: Style, log: str | None = None
 ) -> Drawn:
     """Draw what `fitted_curve` does of rows that have a single curve."""
-    rows = counted(len(seen.target), "row")
+    grid = seen.density.curve if seen.density else None
+    rows = counted(seen.density.rows if seen.density else len(seen.target), "row")
+    points = scatter(ax, look, *seen.points, grid=grid)
     if not seen.is_curve:
-        points = scatter(ax, look, seen.target, seen.predicted)
         both = np.concatenate([seen.target, seen.predicted])
         ends = [both.min(), both.max()]
         (line,) = ax.plot(ends, ends, color=look.main, linewidth=1.2, zorder=1.5)
         return Drawn({rows: points, "predicted = observed": line}, _limits(seen, []))
-    points = scatter(ax, look, seen.axis, seen.target)
     if result.sigma and len(seen.axis) <= MOST_BARS:
         bars = 1 / np.sqrt(seen.weights)
         ax.errorbar(
             seen.axis, seen.target, bars, fmt="none", ecolor=look.faint, elinewidth=1, zorder=1.9
         )
-    log = log_axes(seen) if log is None else log
+    log = chosen_log(seen, log)
     spaced = np.geomspace if "x" in log else np.linspace
-    grid = spaced(seen.axis.min(), seen.axis.max(), GRID)
+    x = spaced(seen.axis.min(), seen.axis.max(), GRID)
     if ON_ALL_ROWS in (result.called or ""):
-        grid = np.sort(seen.axis)  # at other rows it is another curve
-    curve = drawable(seen.curve(grid, seen.end))
-    shades, edges = _draw_bands(result, seen, grid, ax, look)
-    (line,) = ax.plot(grid, curve, color=look.main, linewidth=2, zorder=4)
+        x = np.sort(seen.axis)  # at other rows it is another curve
+    curve = drawable(seen.curve(x, seen.end))
+    shades, edges = _draw_bands(result, seen, x, ax, look)
+    (line,) = ax.plot(x, curve, color=look.main, linewidth=2, zorder=4)
     limits = _limits(seen, [curve, *edges])
     if "x" in log:
         ax.set_xscale("log")
@@ -224,9 +228,9 @@ def draw_curve(
     given = any(e.start_origin == "given" for e in result.estimates.values())
     # One that was searched is the search's affair.
     if seen.start != seen.end and (given or result.optimizer != "auto"):
-        start = drawable(seen.curve(grid, seen.start))
+        start = drawable(seen.curve(x, seen.start))
         dashed = {"color": look.ink, "linewidth": 1.1, "linestyle": DASHES[1], "zorder": 3}
-        (handles["start"],) = ax.plot(grid, start, **dashed)
+        (handles["start"],) = ax.plot(x, start, **dashed)
     return Drawn(handles, limits)
 
 
@@ -241,10 +245,18 @@ def _name_decades(axis: Any, values: Array) -> None:
         axis.set_minor_formatter(NullFormatter())
 
 
-def log_axes(seen: PlotData) -> str:
-    """Return "x" where the data are spread over decades of the one variable, else nothing."""
+def chosen_log(seen: PlotData, log: str | None = None) -> str:
+    """Return ``log``, or if none is given "x" where data are spread over the variable's decades."""
     x = seen.axis
-    if not seen.others or not x.min() > 0 or x.max() / x.min() < LEAST_SPAN:
+    if log is not None:
+        return log
+    if (
+        seen.over not in seen.columns
+        or not seen.is_curve
+        or seen.groups
+        or not x.min() > 0
+        or x.max() / x.min() < LEAST_SPAN
+    ):
         return ""
     # Where in its range the middle row lies: about half on the axis that suits.
     plain, powers = (abs((np.median(v) - v.min()) / np.ptp(v) - 0.5) for v in (x, np.log(x)))
@@ -253,10 +265,11 @@ def log_axes(seen: PlotData) -> str:
 
 def _limits(seen: PlotData, drawn: list[Array]) -> tuple[float, float]:
     """Leave room for data and curves; one that runs away must not press the data flat."""
-    low, high = seen.target.min(), seen.target.max()
+    target = seen.density.curve.shown()[1] if seen.density else seen.target
+    low, high = target.min(), target.max()
     least = max(abs(high) * 1e-9, 1e-300)
     reach = max(high - low, least)
-    known = np.concatenate([v[np.isfinite(v)] for v in (seen.target, *drawn)])
+    known = np.concatenate([v[np.isfinite(v)] for v in (target, *drawn)])
     known = np.clip(known, low - reach, high + reach)
     margin = 0.08 * max(known.max() - known.min(), least)
     return float(known.min() - margin), float(known.max() + margin)
@@ -267,7 +280,7 @@ def _draw_groups(result: Result, seen: PlotData, ax: Axes, look: Style) -> None:
     lines, drawn = [], list[Array]()
     few = len(seen.target) <= MOST_POINTS
     if not few:
-        scatter(ax, look, seen.axis, seen.target)
+        scatter(ax, look, *seen.points, grid=seen.density.curve if seen.density else None)
     for k in range(min(MOST_CURVES, len(seen.groups))):
         own = seen.part(k)
         colour, dashes = look.of(k)
@@ -354,10 +367,10 @@ def residuals(result: Result, data: object, ax: Axes, style: str = "light") -> N
     mean square is shaded.
     """
     look, seen = style_of(style), plot_data(result, data)
-    left = drawable(seen.target - seen.predicted)
-    x, name = seen.predicted, f"predicted {seen.response}"
-    if seen.is_curve and seen.others:
-        x, name = seen.axis, seen.axis_name
+    (seen,) = with_densities([seen], [chosen_log(seen)])
+    x, left = map(drawable, seen.residuals)
+    over_axis = seen.is_curve and seen.over in seen.columns
+    name = seen.axis_name if over_axis else f"predicted {seen.response}"
     y = f"observed − predicted {seen.response}"
     dress(ax, look, "Residuals, and their root mean square", name, y)
     known = np.isfinite(left) & np.isfinite(x)
@@ -366,9 +379,11 @@ def residuals(result: Result, data: object, ax: Axes, style: str = "light") -> N
         for k in range(len(seen.groups)) if coloured else ():
             some = known & (seen.group_of == k)
             scatter(ax, look, x[some], left[some], look.of(k)[0])
+        whole = seen.density
         if not (seen.groups and coloured):
-            scatter(ax, look, x[known], left[known])
-        spread = float(np.sqrt(np.mean(left[known] ** 2)))
+            scatter(ax, look, x[known], left[known], grid=whole.residual if whole else None)
+        squares = whole.squares / whole.rows if whole else np.mean(left[known] ** 2)
+        spread = math.sqrt(squares)
         ax.axhspan(-spread, spread, color=look.main, alpha=0.12, linewidth=0, zorder=0)
         for edge in (-spread, spread):
             ax.axhline(edge, color=look.ink, linewidth=1, linestyle=DASHES[1], zorder=3)

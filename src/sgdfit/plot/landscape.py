@@ -19,6 +19,7 @@ from sgdfit.formula.evaluation import evaluate
 from sgdfit.formula.formula import to_text
 from sgdfit.formula.parsing import parse_expression
 from sgdfit.model.model import Model
+from sgdfit.plot.density import Density, Grid
 from sgdfit.plot.style import Style, drawable, dress, label, legend, ramp, shortened, style_of
 from sgdfit.result.result import Result
 
@@ -55,6 +56,8 @@ class PlotData(NamedTuple):
     groups: tuple[dict[str, float], ...] = ()
     group_of: Array = np.zeros(0, dtype=np.int64)
     held: Mapping[str, float] = MappingProxyType({})  # columns that have one value on the curve
+    source: Any = None  # the `ChunkedRows` of which these rows are a sample
+    density: Density | None = None  # of all of those
 
     @property
     def axis_name(self) -> str:
@@ -80,15 +83,27 @@ class PlotData(NamedTuple):
         columns = {name: column[own] for name, column in self.columns.items()}
         return self._replace(columns=columns, held=self.groups[group], groups=(), **rows)
 
-    def slice(self, name: str) -> PlotData:
+    @property
+    def points(self) -> tuple[Array, Array]:
+        """What is drawn of rows: the response over the variable, or the prediction over it."""
+        return (self.axis, self.target) if self.is_curve else (self.target, self.predicted)
+
+    @property
+    def residuals(self) -> tuple[Array, Array]:
+        """Over the variable, or over the prediction: observed less predicted."""
+        over_axis = self.is_curve and self.over in self.columns
+        return (self.axis if over_axis else self.predicted), self.target - self.predicted
+
+    def slice(self, name: str, held: Mapping[str, float] | None = None) -> PlotData:
         """Return the curve over one of several variables, the others held at their medians.
 
         Columns that index parameters are held at the levels with most rows. Points have what the
         curve leaves of them there: Cook 1993, Technometrics 35(4), 351-362.
         """
-        held = {n: float(np.median(self.columns[n])) for n in self.others if n != name}
-        if self.groups:
-            held |= self.groups[int(np.bincount(self.group_of).argmax())]
+        if held is None:
+            held = {n: float(np.median(self.columns[n])) for n in self.others if n != name}
+            if self.groups:
+                held |= self.groups[int(np.bincount(self.group_of).argmax())]
         own = self.columns[name]
         over = self._replace(over=name, axis=own, held=held, groups=())
         predicted = over.curve(own, self.end)
@@ -109,7 +124,7 @@ class PlotData(NamedTuple):
 def plot_data(result: Result, data: object) -> PlotData:
     """Read the rows of ``data`` that the fit was made of; rows with a missing value are left out.
 
-    Of more rows than memory should hold, random ones from all over are taken.
+    Of more rows than memory should hold, random ones from all over are taken, and where all are.
     """
     if isinstance(data, PlotData):
         return data
@@ -117,14 +132,20 @@ def plot_data(result: Result, data: object) -> PlotData:
     table = timed(table, result.scales)
     model = rebuild(result, table.names)
     weight, needed = parse_expression(result.weights or "1")
-    rows = open_rows(table, [*model.columns, *needed], missing="drop", budget=MOST_BYTES)
+    # That none is missing the fit has seen; to count those that are takes a pass.
+    complete = result.table is not None and data is result.table and not result.rows_dropped
+    policy, source = "error" if complete else "drop", None
+    rows = open_rows(table, [*model.columns, *needed], missing=policy, budget=MOST_BYTES)
     if not isinstance(rows, Columns):
+        source = rows
         some = rows.take(*subsample_runs(rows.rows, len(rows.names), seed=0))
         rows = Columns(dict(zip(rows.names, some, strict=True)), rows.label, rows.dropped)
     columns = {name: np.asarray(column, float) for name, column in rows.columns.items()}
     values, n = result.values, rows.rows
     end = {name: values[name] for name in model.free}
-    return seen_rows(model, columns, end, _values(weight, columns, n), result.time_scales)
+    weights = _values(weight, columns, n)
+    seen = seen_rows(model, columns, end, weights, result.time_scales)
+    return seen._replace(source=source)
 
 
 def seen_rows(
@@ -153,6 +174,33 @@ def seen_rows(
         groups=tuple(dict(zip(levels, map(float, each), strict=True)) for each in codes),
         group_of=group_of.ravel(),
     )
+
+
+def with_densities(slices: Sequence[PlotData], logs: Sequence[str]) -> list[PlotData]:
+    """Return each with the density of all rows, where it has but some; that takes one pass."""
+    source = slices[0].source
+    if source is None or slices[0].density is not None:
+        return list(slices)
+    grids = [
+        (Grid(*one.points, log), Grid(*one.residuals, log.replace("y", "")))
+        for one, log in zip(slices, logs, strict=True)
+    ]
+    rows, squares = 0, 0.0
+    with np.errstate(all="ignore"):
+        for chunk in source.chunks():
+            columns = dict(zip(source.names, map(np.asarray, chunk), strict=True))
+            columns = {name: column.astype(float, copy=False) for name, column in columns.items()}
+            rows += (count := len(chunk[0]))
+            one = slices[0]
+            whole = seen_rows(one.model, columns, one.end, np.ones(count), one.scales)
+            residual = whole.target - whole.predicted
+            squares += float(residual[np.isfinite(residual)] @ residual[np.isfinite(residual)])
+            for like, (curve, left) in zip(slices, grids, strict=True):
+                part = whole.slice(like.over, like.held) if like.held else whole
+                curve.add(*part.points)
+                left.add(*part.residuals)
+    made = [Density(rows, curve, left, squares) for curve, left in grids]
+    return [one._replace(density=each) for one, each in zip(slices, made, strict=True)]
 
 
 def _values(expression: Any, values: dict[str, Any], rows: int) -> Array:

@@ -40,6 +40,8 @@ def plot_groups(
 
     keys = [tuple(seen.names(seen.groups[k]).values()) for k in range(count)]
     chosen, said = _chosen(groups, count, worst, lambda: keys)
+    if seen.source is not None:
+        said += f"; {len(seen.target):,} of {seen.source.rows:,} rows"
     panels = [(group_name(seen, k), result, seen.part(k)) for k in chosen]
     return _draw(panels, result.formula, said, log, style_of(style))
 

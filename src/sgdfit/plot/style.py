@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from sgdfit.errors import UsageError, did_you_mean
+from sgdfit.plot.density import Grid
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -150,19 +151,26 @@ def ramp(colours: Sequence[str]) -> Any:
     return LinearSegmentedColormap.from_list("sgdfit", list(colours))
 
 
-def scatter(ax: Axes, style: Style, x: Array, y: Array, colour: Any = None) -> Any:
+def scatter(
+    ax: Axes, style: Style, x: Array, y: Array, colour: Any = None, grid: Grid | None = None
+) -> Any:
     """Draw points, or where there are many their density; return what stands for it in a legend."""
+    from matplotlib.colors import LogNorm
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
-    if len(x) <= MOST_POINTS:
+    if grid is None and len(x) <= MOST_POINTS:
         size = 26 if len(x) <= 200 else 6
         colour = style.faint if colour is None else colour
         ax.scatter(x, y, s=size, color=colour, alpha=0.75, linewidths=0, zorder=2)
         return Line2D([], [], marker="o", linestyle="", color=style.faint, markersize=5)
+    if grid is None:
+        grid = Grid(x, y)
+        grid.add(x, y)
+    across, up, counts = grid.shown()
     colours = ramp(style.ramp)
-    ax.hexbin(
-        x, y, gridsize=(70, 40), bins="log", mincnt=1, cmap=colours, linewidths=0.3,
-        edgecolors="face", rasterized=True, zorder=1,
+    ax.pcolormesh(
+        across, up, np.ma.masked_equal(counts.T, 0), cmap=colours,
+        norm=LogNorm(1, max(2, counts.max())), rasterized=True, zorder=1,
     )  # fmt: skip
     return Patch(color=colours(0.8))

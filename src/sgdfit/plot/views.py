@@ -17,6 +17,7 @@ from sgdfit.fitting.profile import REFIT_TOLERANCE
 from sgdfit.fitting.steps import lowest
 from sgdfit.inference.intervals import confidence_ellipse, region_size
 from sgdfit.plot import (
+    chosen_log,
     descent_path,
     figure_class,
     fitted_curve,
@@ -24,7 +25,7 @@ from sgdfit.plot import (
     parameter_paths,
     residuals,
 )
-from sgdfit.plot.landscape import plot_data
+from sgdfit.plot.landscape import plot_data, with_densities
 from sgdfit.plot.multiples import plot_groups
 from sgdfit.plot.style import dress, label, legend, plain, shortened, style_of
 from sgdfit.report import percent
@@ -88,6 +89,7 @@ def plot_fit(
     if seen.groups and seen.is_curve:
         return plot_groups(result, seen, groups, log, style)
     slices = [seen] if seen.is_curve else [seen.slice(name) for name in variables[:MOST_SLICES]]
+    slices = with_densities(slices, [chosen_log(one, log) for one in slices])
     heading = shortened(result.formula, 80, 2)
     if len(slices) < len(seen.others):
         heading += f"\nover {len(slices)} of {len(variables)} variables; over=… names another"
