@@ -131,6 +131,12 @@ TEXTS = {
     "newlines in quotes": ('n,x\n"a\nb",1\n"c\r\n\r\nd",2\nplain,3\n"""q"",\n",4\n"",5\n', None),
     "quotes within fields": ('x,n\n1,5" disk\n2,"a\nb"\n3,3" disk\n4,"c"\n5,6"\n6,""\n', None),
     "comment in quotes": ('x,n\n1,"a\n# b"\n2,c\n3,"# d"\n', None),
+    "comments beside quotes": (
+        'x,n\n1,"a\n# b"\n# it\'s 5"\n2,"""c\n#"\n3,"# d"\n#\n#\n4,""\n',
+        None,
+        HASH,
+    ),
+    "a comment sign in the header": ('x,"y\n# s"\n1,"2"\n# "c\n"3",4\n', HASH, HASH),
     "text beside": ("n,x\nä,1\nö,2\n", None),
     "a header over lines": ('"x\n(s)","y"\n1,2\n3,4\n5,6\n', None),
     "a note of the separator": ("sep=,\nx,y\n1,2\n3,4\n5,6\n", None),

@@ -122,7 +122,7 @@ def parsed(
     import pyarrow.compute as pc
     import pyarrow.csv as arrow_csv
 
-    text = without_comments(text, dialect.options.comment)
+    text = without_comments(text, dialect.options, dialect.separator)
     text, separator = dialect.plain(_as_utf8(text)), dialect.separator
     if separator == " ":
         words = WORDS.findall if b'"' in text else bytes.split
@@ -245,7 +245,7 @@ def blocks(
             rest, block = rest + part, b""
         else:
             joined = b"".join((rest, memoryview(part)[:end]))
-            whole = without_comments(joined, dialect.options.comment)
+            whole = without_comments(joined, dialect.options, dialect.separator)
             cut = len(whole) if ended else last_row_end(whole, dialect.separator)
             block, rest = whole[:cut], whole[cut:] + part[end:]
         if block:

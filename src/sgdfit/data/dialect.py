@@ -244,7 +244,7 @@ def find_dialect(
     names = _commented_names(left_out, len(fields), options) if top < 0 else ()
     if above := sum(bool(line.strip()) for line in left_out) - bool(names):
         notes.insert(0, f"{counted(above, 'line')} above the table left out")
-    if skipped := _comments_in(head, options.comment):
+    if skipped := _comments_in(head, options.comment, separator):
         some = f" in the first {LOOKED_AT >> 20} MB" if len(head) >= LOOKED_AT else ""
         notes.append(f"{counted(skipped, 'comment line')} within the table left out{some}")
     if names:
@@ -315,10 +315,11 @@ def _commented_names(above: list[bytes], width: int, options: TextOptions) -> tu
     return ()
 
 
-def _comments_in(text: bytes, comment: str | None) -> int:
+def _comments_in(text: bytes, comment: str | None, separator: str) -> int:
     if not comment or comment.encode() not in text:
         return 0
-    return len(re.findall(_comment_lines(comment), b"\n" + text))
+    found = _comment_lines(comment, separator, text).finditer(b"\n" + text)
+    return sum(match[0].count(b"\n") for match in found if not match["quoted"])
 
 
 def _first_lines(data: bytes, options: TextOptions) -> tuple[int, list[tuple[int, int, bytes]]]:
@@ -612,15 +613,22 @@ def _iso_date(year: bytes, month: int, day: bytes) -> bytes | None:
     return None
 
 
-def without_comments(text: bytes, comment: str | None) -> bytes:
-    """Empty the lines that begin with ``comment``, and not with an error such as ``#N/A``."""
-    if not comment or comment.encode() not in text:
+def without_comments(text: bytes, options: TextOptions, separator: str) -> bytes:
+    """Empty the lines that begin with a comment sign, and not with an error such as ``#N/A``."""
+    if not options.comment or options.comment.encode() not in text:
         return text
-    return re.sub(_comment_lines(comment), b"\n", b"\n" + text)[1:]
+    lines = _comment_lines(options.comment, separator, text)
+    ends = lambda found: found["quoted"] or b"\n" * found[0].count(b"\n")  # noqa: E731
+    return lines.sub(ends, b"\n" + text)[1:]
 
 
-def _comment_lines(comment: str) -> bytes:
-    return rf"\n[ \t]*(?!{ERRORS}){re.escape(comment)}[^\r\n]*".encode()
+def _comment_lines(comment: str, separator: str, text: bytes) -> re.Pattern[bytes]:
+    """Return what finds comments, and the fields in quotes, whose lines are none."""
+    line = rf"(?:\n[ \t]*(?!{ERRORS}){re.escape(comment)}[^\r\n]*+)++"
+    begins, goes_on = rf"(?<=[\n{re.escape(separator)}])", r'"[^"]*(?:""[^"]*)*(?:"|\Z)'
+    has_quotes = separator != " " and b'"' in text
+    quoted = f"{begins}(?P<quoted>{goes_on})" if has_quotes else "(?P<quoted>(?!))"
+    return re.compile(f"{line}|{quoted}".encode())
 
 
 def newlines(text: bytes) -> int:
@@ -675,7 +683,7 @@ def rows(text: bytes, dialect: TextDialect) -> Iterator[tuple[int, list[str]]]:
     A field that csv refuses is a `csv.Error`.
     """
     begin = dialect.first_line
-    text = without_comments(text[dialect.start :], dialect.options.comment)
+    text = without_comments(text[dialect.start :], dialect.options, dialect.separator)
     found = (line.decode(errors="backslashreplace") for _, _, line in _lines(text, 0))
     if dialect.separator == " ":
         yield from ((n, split(t, " ")) for n, t in enumerate(found, begin) if t.strip())
