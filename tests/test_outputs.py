@@ -1,8 +1,10 @@
 """Files that are written: never over what is read, and whole or not at all."""
 
 import os
+from functools import partial
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.dataset as ds
 import pytest
 
@@ -78,8 +80,9 @@ def test_no_call_writes_over_what_was_fitted(folder, data, where):
     fit.trace.write("trace.csv")
 
 
-def test_no_call_writes_over_an_open_file(folder):
-    with open("data/p2.csv", "rb") as file:
+@pytest.mark.parametrize("opened", [partial(open, mode="rb"), pa.OSFile, pa.memory_map])
+def test_no_call_writes_over_an_open_file(folder, opened):
+    with opened("data/p2.csv") as file:
         fit = sgdfit.fit(FORMULA, file)
     with pytest.raises(UsageError, match=OTHER):
         fit.save("same.csv")

@@ -5,6 +5,7 @@ Streams, readers and Datasets of Arrow, and iterators of batches, are read once.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import itertools
 import os
@@ -160,7 +161,7 @@ def open_table(
     if opener is _open_files:
         table = _open_files(data, condition if rename is None else None, options)
     elif isinstance(opener, partial) and opener.func is open_stream:
-        table = replace(opener(data, options=options), files=_on_disk([getattr(data, "name", "")]))
+        table = replace(opener(data, options=options), files=_on_disk([_path_of(data)]))
     else:
         _refuse(given, f"data of type {type(data).__name__!r}")
         table = opener(data)
@@ -177,6 +178,15 @@ def open_table(
     chosen = filtered(table, condition)
     where = f"{before}{condition.text}"
     return replace(chosen, where=where, files=table.files, origin=table.origin)
+
+
+def _path_of(stream: Any) -> object:
+    """Return the path of an open file, which some of them know only by its descriptor."""
+    name = getattr(stream, "name", None)
+    if not isinstance(name, str):
+        with contextlib.suppress(AttributeError, OSError, ValueError):
+            return os.path.realpath(f"/dev/fd/{stream.fileno()}")
+    return name
 
 
 def _on_disk(names: Sequence[object]) -> tuple[str, ...]:
