@@ -220,8 +220,8 @@ class SpillFolder:
             raise DataError(
                 f"the temporary folder {self.path} takes no more than the {self.written:,} bytes"
                 f" that were written ({error.strerror or reason_of(error)}); set TMPDIR to a folder"
-                " with more room, use fewer columns, or save the data as a Parquet file, which is read"
-                " in place"
+                " with more room, use fewer columns, or save the data as a Parquet file, which is"
+                " read in place"
             ) from error
 
 
