@@ -9,12 +9,16 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
+# As type checkers know it: typing would be a third of what is imported before the command looks
+# after signals.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
     from sgdfit import errors as errors
     from sgdfit import optimizers as optimizers
     from sgdfit import plot as plot

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import gc
 import signal
-import threading
 from collections.abc import Sequence
+from contextlib import suppress
 
 INTERRUPTED = 130
 
@@ -17,9 +17,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     # Raised in an import, KeyboardInterrupt comes out as some other error. What has something to
     # report catches the signal itself (`sgdfit.cli.terminal.stop_on_signal`).
-    usual = signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    if arguments is None and usual and threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    if arguments is None and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        with suppress(ValueError):  # where this is not the main thread
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
     # What is imported stays: to look through it for garbage takes a tenth of a short run.
     gc.set_threshold(200_000, 20, 20)
     try:

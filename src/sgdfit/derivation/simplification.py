@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from fractions import Fraction
 from typing import Any
 
@@ -43,7 +44,10 @@ def tidy(expression: Expr) -> Expr:
 
 def _exact(expression: Expr) -> Expr:
     """Write floats that are whole, simple fractions or known constants as such."""
-    return expression.xreplace({f: _recognized(float(f)) for f in expression.atoms(sympy.Float)})
+    # What SymPy folds may lie beyond float64, as 1e300**2 and 1e-300**2 do.
+    values = {number: float(number) for number in expression.atoms(sympy.Float)}
+    within = {n: v for n, v in values.items() if math.isfinite(v) and (v or not n)}
+    return expression.xreplace({n: _recognized(v) for n, v in within.items()})
 
 
 def _recognized(value: float) -> Expr:
