@@ -351,6 +351,10 @@ def test_data_that_are_pasted_or_dropped_are_fitted(watch, tmp_path):
     pq.write_table(pa.table({"x": [1.0, 2, 3], "y": [2.0, 4, 6]}), tmp_path / "f.parquet")
     content = (tmp_path / "f.parquet").read_bytes()
     assert view.ask("data", "scene", kind="file", content=content)["columns"] == ["x", "y"]
+    zeros = pa.table({f"c{k}": np.zeros(1_000_000) for k in range(21)})
+    pq.write_table(zeros, tmp_path / "f.parquet", compression="zstd")
+    content = (tmp_path / "f.parquet").read_bytes()
+    assert "21,000,000 numbers" in view.ask("data", "error", kind="file", content=content)["text"]
 
 
 def test_messages_with_arrays_arrive_as_they_were():

@@ -259,12 +259,24 @@ def test_the_address_leads_to_the_same_view(browser, served):
     with opened(browser, served) as page:
         page.get_by_label("value of a").fill("1.25")
         page.keyboard.press("Enter")
-        until(page, "location.hash.includes('p.a=1.25')")
+        page.get_by_label("largest a of the slider").fill("7")
+        page.keyboard.press("Enter")
+        page.get_by_label("compare with").select_option("optimizer:adam")
+        page.get_by_label("parameter of the contours, up").select_option("c")
+        page.get_by_label("rows where").fill("x > -1")
+        page.keyboard.press("Enter")
+        said = ("p.a=1.25", "r.a=-2.3%2C7", "compare=optimizer%3Aadam", "over=a%2Cc", "where=x")
+        until(page, f"{list(said)!r}.every(one => location.hash.includes(one))")
         fragment = page.evaluate("location.hash")
     with opened(browser, served) as page:
         page.goto(served.link.partition("?")[0] + fragment)
         page.reload()
         until(page, "document.querySelector('.parameter .value')?.value === '1.25'")
+        shown = [
+            page.get_by_label(name).input_value()
+            for name in ("largest a of the slider", "compare with", "up", "rows where")
+        ]
+        assert shown == ["7", "optimizer:adam", "c", "x > -1"]
 
 
 def test_two_tabs_are_two_fits(browser, served):
@@ -296,10 +308,26 @@ def test_the_view_comes_back_with_its_server(browser):
 def test_nothing_sticks_out_and_axe_finds_nothing(browser, served, width, scheme):
     view = {"viewport": {"width": width, "height": 900}, "color_scheme": scheme}
     with opened(browser, served, **view) as page:
-        assert page.evaluate("document.documentElement.scrollWidth") <= width
-        page.add_script_tag(path=AXE)
-        found = page.evaluate("axe.run().then(r => r.violations.map(v => [v.id, v.nodes[0].html]))")
-        assert found == []
+        looked_through(page, width)
+        if (width, scheme) not in ((360, "light"), (1440, "dark")):
+            return
+        page.get_by_label("compare with").select_option("batch:1")
+        page.wait_for_selector(".beside canvas")
+        looked_through(page, width)
+        page.get_by_label("sample data").select_option("sites")
+        until(page, "document.querySelectorAll('.parameter').length === 5")
+        page.locator("button", has_text="Fit for me").click()
+        page.wait_for_selector(".result table")
+        page.locator("summary", has_text="Show the work").click()
+        page.wait_for_selector(".work math")
+        looked_through(page, width)
+
+
+def looked_through(page, width):
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    page.add_script_tag(path=AXE)
+    found = page.evaluate("axe.run().then(r => r.violations.map(v => [v.id, v.nodes[0].html]))")
+    assert found == []
 
 
 def test_a_hundred_thousand_rows_move_smoothly(page):

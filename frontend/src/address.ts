@@ -2,6 +2,9 @@
 
 import type { Frame, Scene } from "./messages";
 
+/** Ranges of sliders that were chosen by hand, by parameter. */
+export type Ranges = Record<string, [number | string, number | string]>;
+
 const NUMBERS = ["rate", "batch", "seed", "speed"];
 
 /** What the address says, as a message takes it. */
@@ -25,23 +28,33 @@ export function readAddress(): Record<string, unknown> {
   if (Object.keys(values).length) state.values = values;
   const [kind, other] = said.get("compare")?.split(":") ?? [];
   if (kind) state.compared = { kind, other: kind === "batch" && other !== undefined ? Number(other) || null : other };
+  const [x, y] = said.get("over")?.split(",") ?? [];
+  if (x && y) state.slice = { x, y };
+  const ranges: Ranges = {};
+  for (const [name, value] of said) {
+    const [low, high] = value.split(",");
+    if (name.startsWith("r.") && low && high) ranges[name.slice(2)] = [low, high];
+  }
+  if (Object.keys(ranges).length) state.ranges = ranges;
   const locked = said.get("locked");
   if (locked) state.locked = locked.split(",");
   return state;
 }
 
 /** Write down what is shown; nothing goes to the server by this. */
-export function writeAddress(scene: Scene, frame: Frame | null): void {
+export function writeAddress(scene: Scene, frame: Frame | null, ranges: Ranges): void {
   const said = new URLSearchParams();
   if (scene.sample) said.set("sample", scene.sample);
   if (scene.where) said.set("where", scene.where);
   said.set("formula", scene.formula);
   said.set("optimizer", scene.options.optimizer);
-  for (const name of ["rate", "batch", "seed"] as const) {
+  for (const name of ["rate", "batch", "seed", "speed"] as const) {
     const value = scene.options[name];
-    if (value !== null) said.set(name, String(value));
+    if (value !== null && !(name === "speed" && value === 1)) said.set(name, String(value));
   }
   const locked = scene.parameters.filter((one) => one.locked).map((one) => one.name);
+  if (scene.slice.length) said.set("over", scene.slice.join(","));
+  for (const [name, ends] of Object.entries(ranges)) said.set(`r.${name}`, ends.map((end) => Number(Number(end).toPrecision(8))).join(","));
   if (scene.compared) said.set("compare", scene.compared);
   if (locked.length) said.set("locked", locked.join(","));
   const values = frame?.values ?? {};

@@ -154,7 +154,7 @@ export class Charts {
   private readonly depth = new Steady();
   private look: Palette;
   onDrag: ((values: Record<string, number>) => void) | null = null;
-  onPull: ((x: number, y: number, level: number) => void) | null = null;
+  onPull: ((pull: { x: number; y: number; level: number; begins?: boolean }) => void) | null = null;
 
   constructor(
     private readonly root: HTMLElement,
@@ -207,8 +207,12 @@ export class Charts {
       scales: { x: { time: false, range: ({ data: [x] }) => [x[0] ?? 0, Math.max(x[x.length - 1] ?? 0, (x[0] ?? 0) + 5)] }, y: { distr: 3, range: (_, low, high) => (high > 0 ? uPlot.rangeLog(low, high, 10, true) : [0.1, 10]) } },
     });
     const [x, y] = scene.slice;
+    const [across, up] = axes(look, x ?? "", y ?? "");
+    const colour = (name: string | undefined): string =>
+      this.levelColour(scene.parameters.find((one) => one.name === name)?.colour ?? 0);
     this.ground = this.chart(places.ground, [x ?? "", y ?? ""], {
       series: [{}, { stroke: "transparent" }],
+      axes: [{ ...across, stroke: colour(x) }, { ...up, stroke: colour(y) }],
       scales: {
         x: { time: false, range: () => [this.land?.view[0] ?? 0, this.land?.view[1] ?? 1] },
         y: { range: () => [this.land?.view[2] ?? 0, this.land?.view[3] ?? 1] },
@@ -590,6 +594,7 @@ export class Charts {
     const place = this.places.data;
     const handle = make("div", { class: "handle", hidden: true });
     let level: number | null = null;
+    let begins = false;
     const under = (event: PointerEvent): { x: number; y: number; level: number; top: number; left: number } | null => {
       const chart = this.sides[0]?.data.chart;
       const { grid, arrays } = this;
@@ -617,12 +622,17 @@ export class Charts {
       const found = under(event);
       if (!found || event.button) return;
       level = found.level;
+      begins = true;
       place.setPointerCapture(event.pointerId);
       show(event);
     });
     place.addEventListener("pointermove", (event) => {
       const found = level === null ? null : under(event);
-      if (found) this.onPull?.(found.x, found.y, found.level);
+      if (found) {
+        const { x, y } = found;
+        this.onPull?.({ x, y, level: found.level, ...(begins ? { begins } : {}) });
+        begins = false;
+      }
       show(event);
     });
     for (const end of ["pointerup", "pointercancel", "pointerleave"] as const) {

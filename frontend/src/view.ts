@@ -1,6 +1,6 @@
 // The live view: what there is to see and to press. Python computes all of it.
 
-import { writeAddress } from "./address";
+import { type Ranges, readAddress, writeAddress } from "./address";
 import { Charts } from "./charts";
 import { make, short } from "./elements";
 import type { Answer, Channel, Failure, Frame, Rival, Scene, Told } from "./messages";
@@ -57,6 +57,7 @@ class View {
   private writing = 0;
   private deriving = 0;
   private watching = false;
+  private chosen: Ranges = {};
   private readonly cleanups: (() => void)[] = [];
 
   private readonly runButton = this.button("Run", "Space", () => this.runOrPause());
@@ -127,6 +128,7 @@ class View {
     "aria-label": "compare with",
     change: () => {
       const [kind, other] = this.compare.value.split(":");
+      if (this.scene) this.scene = { ...this.scene, compared: this.compare.value };
       const size = other === "all" ? null : Number(other);
       this.ask("compare", kind ? { kind, other: kind === "batch" ? size : other } : { kind: null });
     },
@@ -138,7 +140,7 @@ class View {
   private readonly workBox = make(
     "details",
     { class: "steers", toggle: () => this.workBox.open && this.ask("work") },
-    make("summary", {}, "Show the work"),
+    make("summary", {}, make("h2", {}, "Show the work")),
     make(
       "p",
       {},
@@ -146,7 +148,7 @@ class View {
     ),
     this.work,
   );
-  private readonly resultBox = make("details", { hidden: true }, make("summary", {}, "The fit"), this.result);
+  private readonly resultBox = make("details", { hidden: true }, make("summary", {}, make("h2", {}, "The fit")), this.result);
   private readonly paste = make("textarea", {
     rows: 4,
     placeholder: "x,y\n0,1.2\n1,2.9",
@@ -169,7 +171,10 @@ class View {
     this.parameters = new Parameters({
       set: (name, value) => this.ask("set", { name, value }),
       lock: (name, locked) => this.ask("lock", { name, locked }),
-      range: (name, low, high) => this.ask("range", { name, low, high }),
+      range: (name, low, high) => {
+        this.chosen[name] = [low, high];
+        this.ask("range", { name, low, high });
+      },
     });
     this.rates = new Rates((rate) => this.ask("options", { rate }));
     this.speed.append(...SPEEDS.map((speed) => make("option", { value: speed }, `${speed} a frame`)));
@@ -181,11 +186,11 @@ class View {
   }
 
   begin(): void {
-    this.charts.onPull = (x, y, level) => this.ask("pull", { x, y, level });
+    this.charts.onPull = (pull) => this.ask("pull", pull);
     this.channel.listen((told, arrays) => this.hear(told, arrays));
     this.channel.watch((connected) => {
       this.lost.hidden = connected;
-      this.lost.textContent = connected ? "" : "The server does not answer; trying again …";
+      this.lost.textContent = connected ? "" : "The server does not answer; trying again … If it was started anew, open the link that it printed.";
     });
     const keys = (event: KeyboardEvent): void => this.press(event);
     this.element.addEventListener("keydown", keys);
@@ -262,7 +267,7 @@ class View {
         return this.setScene(told, arrays);
       case "typeset":
         this.echo.innerHTML = told.mathml;
-        return;
+        return this.colourNames();
       case "frame":
         return this.setFrame(told, arrays);
       case "watch":
@@ -274,6 +279,7 @@ class View {
         return;
       case "landscape":
         this.held.textContent = told.held;
+        if (this.scene) this.scene = { ...this.scene, slice: [told.x, told.y] };
         this.sliceX.value = told.x;
         this.sliceY.value = told.y;
         return this.charts.setLandscape(told, arrays);
@@ -282,6 +288,9 @@ class View {
       case "work":
         this.latex = told.latex;
         this.work.innerHTML = told.html;
+        for (const box of this.work.querySelectorAll<HTMLElement>(".formula, .scroll")) {
+          if (box.scrollWidth > box.clientWidth) box.tabIndex = 0; // keys scroll it
+        }
         return;
       case "result":
         this.result.innerHTML = told.html;
@@ -298,6 +307,7 @@ class View {
 
   private setScene(scene: Scene, arrays: Record<string, Float32Array | Float64Array>): void {
     const another = scene.formula !== this.scene?.formula;
+    if (another) this.chosen = this.scene || !this.host.address ? {} : ((readAddress().ranges ?? {}) as Ranges);
     if (another || document.activeElement !== this.formula) this.formula.value = scene.formula;
     if (document.activeElement !== this.where) this.where.value = scene.where;
     this.scene = scene;
@@ -345,6 +355,14 @@ class View {
     this.charts.setScene(scene, arrays);
   }
 
+  /** In the typeset formula parameters have their colours. */
+  private colourNames(): void {
+    for (const name of this.echo.querySelectorAll<HTMLElement>("mi")) {
+      const found = this.scene?.parameters.find((one) => one.name === name.textContent);
+      if (found) name.style.color = `var(--parameter-${found.colour % 8})`;
+    }
+  }
+
   private showOptions({ options }: Scene): void {
     this.optimizer.value = options.optimizer;
     this.batch.value = options.batch === null ? "" : String(options.batch);
@@ -380,7 +398,7 @@ class View {
     }
     if (this.host.address && this.scene && !this.watching) {
       window.clearTimeout(this.writing);
-      this.writing = window.setTimeout(() => this.scene && writeAddress(this.scene, this.frame), 400);
+      this.writing = window.setTimeout(() => this.scene && writeAddress(this.scene, this.frame, this.chosen), 400);
     }
     if (frame.step > 0 && !this.watching) this.invitation.hidden = true;
   }
@@ -521,6 +539,7 @@ class View {
           "details",
           { class: "own steers" },
           make("summary", {}, "use your own"),
+          make("p", { class: "note" }, "Drop a CSV, Parquet or Excel file anywhere on this page, choose one, or paste a table. It stays on this machine."),
           this.file,
           this.paste,
           make("button", { type: "button", click: () => this.ask("data", { kind: "text", text: this.paste.value }) }, "Use this table"),

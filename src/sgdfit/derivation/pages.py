@@ -252,11 +252,11 @@ def _html_section(position: int, step: DerivationStep) -> str:
     table = ""
     if step.table:
         head, *body = step.table
-        cells = "".join(f'<th scope="col">{_html(cell)}</th>' for cell in head)
-        rows = ""
-        for first, *others in body:
-            shown = "".join(f"<td>{_html(cell)}</td>" for cell in others)
-            rows += f'<tr><th scope="row">{_html(first)}</th>{shown}</tr>'
+        # Screen readers take neither a formula nor nothing for the name of a column or row.
+        cells = "".join(f'<th scope="col">{_html(c)}</th>' if c else "<td></td>" for c in head)
+        rows = "".join(
+            f"<tr>{''.join(f'<td>{_html(cell)}</td>' for cell in row)}</tr>" for row in body
+        )
         whole = f"<thead><tr>{cells}</tr></thead><tbody>{rows}</tbody>"
         table = f'<div class="scroll"><table>{whole}</table></div>'
     heading = f"<h3><span>{position}</span>{escape(step.title)}</h3>"

@@ -11,14 +11,13 @@ from __future__ import annotations
 
 import contextlib
 import math
-import reprlib
 import tempfile
 import threading
 import time
 import traceback
 import warnings
 from collections import deque
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -30,7 +29,7 @@ from sgdfit.data.readers import open_table
 from sgdfit.data.rows import timed
 from sgdfit.data.table import Table
 from sgdfit.data.times import TimeScales, said_of_columns
-from sgdfit.errors import SgdfitError, UsageError, listed
+from sgdfit.errors import SgdfitError, UsageError
 from sgdfit.fitting.callbacks import Progress
 from sgdfit.fitting.entry import fit, levels_of
 from sgdfit.fitting.options import Options, settle
@@ -45,7 +44,7 @@ from sgdfit.model.model import build
 from sgdfit.page import drawing
 from sgdfit.page.legs import Leg, Rival, Way, advance, exported
 from sgdfit.page.samples import FIRST, SAMPLES
-from sgdfit.page.uploads import uploaded
+from sgdfit.page.uploads import first_formula, kept_rows, number, numbers, uploaded
 from sgdfit.page.view import ROOM, Emit, View, finite, rounded_range, usual_range
 from sgdfit.page.words import invitation, on_page, report_html, said_on_page, verdict, zones
 from sgdfit.result.result import Result
@@ -63,7 +62,6 @@ LONGEST_FORMULA = 2_000
 MOST_DRAWN = 2_000
 MOST_SPEED = 10_000
 ONE_DRAG = 1.0  # seconds between two moves of the same parameters
-LARGEST = 1e150  # of numbers by hand: squares of theirs are finite
 MOST_OF_LEVELS = 12  # parameters, where some have a value for each level
 # Of no more rows is the answer looked for before anyone asks.
 MOST_FITTED, LONGEST_SEARCH = 200_000, 2.0  # rows, seconds
@@ -370,6 +368,11 @@ class Session(View):
         self.source = source
         if "compared" in state:
             self._compare(state["compared"])
+        if "slice" in state:
+            self._take_slice(state["slice"])
+        self._find_best()  # whose ranges give way to those that are asked for
+        for name, ends in dict(state.get("ranges") or {}).items():
+            self._take_range(name, *ends)
         self._set_options(state)
 
     def _set_formula(self, message: Mapping[str, Any]) -> None:
@@ -429,11 +432,13 @@ class Session(View):
         there, shares = drawing.pulled(self.model, self.points, self.theta, x, y, level)
         if np.isfinite(there).all():
             self.pulled = [n for n, s in zip(free, shares, strict=True) if s > shares.max() / 4]
-            self._move(dict(zip(free, there.tolist(), strict=True)))
+            if message.get("begins"):
+                self.moved = None
+            self._move(dict(zip(free, there.tolist(), strict=True)), within=math.inf)
         self._draw(landscape=True)
         self.pulled = []
 
-    def _move(self, values: Mapping[str, float]) -> None:
+    def _move(self, values: Mapping[str, float], within: float = ONE_DRAG) -> None:
         """Put parameters elsewhere; the next step begins a new leg there."""
         for name in values:
             self._check_name(name)
@@ -443,7 +448,7 @@ class Session(View):
         now, before = time.monotonic(), self.moved
         self.moved = (self.step, *values), now
         # Back undoes a drag as a whole.
-        if before is None or before[0] != self.moved[0] or now - before[1] > ONE_DRAG:
+        if before is None or before[0] != self.moved[0] or now - before[1] > within:
             self.history.append(Moment(self.theta.copy(), self.step, tuple(self.legs)))
         for name, value in values.items():
             self.theta[self.model.free.index(name)] = value
@@ -463,12 +468,15 @@ class Session(View):
         self._show()
 
     def _set_range(self, message: Mapping[str, Any]) -> None:
-        low, high = (number(message.get(side), "the range") for side in ("low", "high"))
+        self._take_range(str(message.get("name")), message.get("low"), message.get("high"))
+        self._draw(landscape=True)
+
+    def _take_range(self, name: str, *ends: object) -> None:
+        low, high = (number(end, "the range") for end in ends)
         if not low < high:
             raise UsageError(f"the range {low:g} to {high:g} holds nothing; give low < high")
-        self._check_name(str(message.get("name")))
-        self.ranges[str(message.get("name"))] = low, high
-        self._draw(landscape=True)
+        self._check_name(name)
+        self.ranges[name] = low, high
 
     def _set_options(self, message: Mapping[str, Any]) -> None:
         """Change how the descent steps; what is not named stays."""
@@ -749,42 +757,3 @@ class Session(View):
             return None
         problem = self.problem._replace(options=options)
         return diagnose_at(problem, options.batch_rows(problem.rows), sums, rate)
-
-
-def first_formula(names: Sequence[str]) -> str:
-    """Return a formula to begin with: a line through the last column over the first."""
-    if len(names) < 2:
-        raise UsageError(
-            f"a curve takes two columns, and the data have {listed(names)}; add one, such as x"
-        )
-    x, y = (to_text(symbol(name)) for name in (names[0], names[-1]))
-    a, b, *_ = (name for name in "abcdefghklmnpqrsuvw" if name not in names)
-    return f"{y} = {a}*{x} + {b}"
-
-
-def kept_rows(source: Table, where: object) -> Table:
-    """Return the rows that meet a condition, all where there is none."""
-    return timed(open_table(source, str(where).strip() or None), TimeScales())
-
-
-def number(value: Any, what: str) -> float:
-    """Return a finite number of a message."""
-    try:
-        found = float(value)
-    except (TypeError, ValueError):
-        found = math.nan
-    if not abs(found) <= LARGEST:
-        raise UsageError(
-            f"{what} is {reprlib.repr(value)}; a finite number is needed, of at most {LARGEST:g}"
-        )
-    return found
-
-
-def numbers(values: Any) -> dict[str, float]:
-    """Return the finite numbers of a message by name."""
-    known = values if isinstance(values, Mapping) else {}
-    return {
-        str(n): float(v)
-        for n, v in known.items()
-        if isinstance(v, int | float) and abs(v) <= LARGEST
-    }
