@@ -100,6 +100,16 @@ def test_the_lines_that_repeat_a_fit_do(options):
         assert again[name].stderr == (told and pytest.approx(told, rel=1e-6))
 
 
+def test_of_indexed_parameters_the_formula_is_typeset_and_derived(tmp_path):
+    data = {"x": np.tile(X, 2), "site": np.repeat(["A", "B"], len(X)), "y": np.tile(DATA["y"], 2)}
+    fit = sgdfit.fit("y = a[site]*exp(-k*x) + c", data)
+    for ending in ("html", "tex"):
+        fit.report(tmp_path / f"fit.{ending}")
+    page = Checked((tmp_path / "fit.html").read_text("utf-8"))
+    assert "The chain rule" in " ".join(page.texts)
+    assert "a_{\\mathrm{site},i}\\,e^{-k\\,x_{i}}" in (tmp_path / "fit.tex").read_text("utf-8")
+
+
 def test_markdown_and_latex_hold_the_table(tmp_path):
     fit = sgdfit.fit(DECAY, DATA)
     for ending in ("md", "tex"):

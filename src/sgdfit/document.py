@@ -39,6 +39,8 @@ from sgdfit.result.result import Estimate, Result
 ENDINGS = (".html", ".htm", ".md", ".tex")
 # Of columns whose fingerprint is told.
 MOST_BYTES = 64_000_000
+# Parameters whose derivatives are written out.
+MOST_DERIVED = 24
 # Options of `sgdfit.fit` by the facts that hold them, where they are not what is usual.
 STATED = {
     "loss": ("loss_name", "mse"),
@@ -110,7 +112,7 @@ def _model_of(result: Result, table: Table | None) -> Model | None:
 
 
 def _derivation(model: Model | None) -> Derivation | None:
-    if model is None or model.external is not None or model.formula.levels:
+    if model is None or model.external is not None or len(model.free) > MOST_DERIVED:
         return None
     return derive(model)
 
@@ -202,7 +204,7 @@ def _page(
 
 def _typeset(model: Model | None) -> str:
     """Return the formula as mathematics."""
-    if model is None or model.external is not None or model.formula.levels:
+    if model is None or model.external is not None:
         return ""
     paper = Paper(model)
     return mathml(relation(paper.target, "=", paper.write(model.formula.expression)))
@@ -271,7 +273,7 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str
 def _tex(result: Result, model: Model | None, derived: Derived | None) -> str:
     """Return what a paper takes: the formula and the table of estimates."""
     lines = [f"% {result.formula}, fitted by sgdfit {version('sgdfit')} to {result.data_label}"]
-    if model is not None and model.external is None and not model.formula.levels:
+    if model is not None and model.external is None:
         paper = Paper(model)
         shown = relation(paper.target, "=", paper.write(model.formula.expression))
         lines += ["\\begin{equation}", f"  {shown.latex}", "\\end{equation}"]
@@ -293,14 +295,16 @@ h2{font-size:1.1em;margin:2em 0 .6em;
 border-bottom:1px solid color-mix(in srgb,currentColor 18%,transparent)}
 svg{width:100%;height:auto}
 .dark{display:none}
-@media (prefers-color-scheme:dark){.light{display:none}.dark{display:block}}
+th,td{text-align:left;padding:.15em 1.2em .15em 0}
+@media (prefers-color-scheme:dark){body{background:#0d1117;color:#e6edf3}
+.light{display:none}.dark{display:block}}
 pre{overflow-x:auto;padding:.8em;border-radius:6px;
 background:color-mix(in srgb,currentColor 7%,transparent)}
 dl{display:grid;grid-template-columns:max-content minmax(0,1fr);gap:.2em 1.2em}
 dt{opacity:.75}dd{margin:0;overflow-wrap:anywhere}
 @media (max-width:30em){body{font-size:15px}main{padding:.8em}dl{display:block}}
 @media print{
-:root{color-scheme:light}body{font-size:10pt}main{max-width:none;padding:0}
+:root{color-scheme:light}body{font-size:9.5pt;background:#fff;color:#000}main{max-width:none;padding:0}
 .dark{display:none}.light{display:block}
 .steps{font-size:6.5pt}
 h2,summary{break-after:avoid}svg,pre,section{break-inside:avoid}

@@ -461,7 +461,7 @@ def parameter_paths(result: Result, ax: Axes, style: str = "light") -> None:
         if not alike and len(known[i]):
             path = path - known[i][-1]
             path = path / (np.nanmax(np.abs(path)) or 1.0)
-        colour, dashes = look.cycle[i % len(look.cycle)], DASHES[i % len(DASHES)]
+        colour, dashes = look.of(i)
         lines += ax.plot(trace.step, path, color=colour, linestyle=dashes, linewidth=1.5)
     names = list(trace.names[:NAMED])
     if len(trace.names) > NAMED:

@@ -38,9 +38,8 @@ class Style(NamedTuple):
     basin: tuple[str, ...]  # loss, from low to high
 
     def of(self, k: int) -> tuple[str, Any]:
-        """Return colour and dashes of the k-th of several curves."""
-        count = len(self.cycle)
-        return self.cycle[k % count], DASHES[k // count % len(DASHES)]
+        """Return colour and dashes of the k-th of several curves, told apart in grey too."""
+        return self.cycle[k % len(self.cycle)], DASHES[k % len(DASHES)]
 
 
 # Colours that are told apart by colour-blind eyes: Okabe and Ito, Color Universal Design (2008).
