@@ -53,6 +53,8 @@ Array = np.ndarray[Any, Any]
 
 # Rows of a task: so few that a slow worker holds up little, so many that asking costs nothing.
 LEAST_PIECE, PIECE = 1 << 18, 1 << 22
+# A scheduler hands out some thousand tasks a second; of more rows each takes more.
+MOST_TASKS = 20_000
 # Tasks that wait at each thread of the workers.
 AHEAD = 3
 # Seconds for which it is believed how many workers there are.
@@ -361,7 +363,7 @@ class ClusterRows(ChunkedRows):
 
     def _piece_rows(self, rows: int) -> int:
         """Return about how many of so many rows a task takes."""
-        return min(PIECE, max(LEAST_PIECE, rows // (4 * max(1, self.cluster.threads))))
+        return piece_rows(rows, self.cluster.threads)
 
     def tasks(self, *given: Any, first: int = 0) -> Iterator[list[Any]]:
         """Yield the arguments of a function for each piece: the source, those given, its rows."""
@@ -484,6 +486,16 @@ class ClusterRows(ChunkedRows):
         """Return the least and the largest value of columns, float64[c] each."""
         ends = np.array(list(self.cluster.map(extremes_of, self.tasks(list(places)))))
         return ends[:, 0].min(axis=0), ends[:, 1].max(axis=0)
+
+
+def piece_rows(rows: int, threads: int) -> int:
+    """Return about how many of so many rows a task takes, where so many run at once.
+
+    >>> [piece_rows(10**k, 1000) for k in (6, 8, 12)]
+    [262144, 262144, 50000000]
+    """
+    size = min(PIECE, max(LEAST_PIECE, rows // (4 * max(1, threads))))
+    return max(size, rows // MOST_TASKS)
 
 
 def open_on_cluster(
