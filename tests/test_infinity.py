@@ -72,7 +72,7 @@ CASES = {
     "a Pearson peak": (
         "y = a/(1 + ((x - m)/w)**2)**p",
         2 * np.exp(-((X - 9) ** 2) / 15 - (X - 9) ** 4 / 2e3) + 0.5 * WITHIN, None,
-        "w → ∞, p → ∞", "y = a*exp(-p*(m - x)**2)",
+        "w → ∞, p → ∞", "y = a*exp(-p*(x - m)**2)",
         lambda x, a, m, p: a * np.exp(-p * (m - x) ** 2), ("a", "m", "p/w**2"),
     ),
     "a Weibull curve": (
@@ -141,6 +141,45 @@ def test_a_limit_that_floating_point_ends_before_is_fitted_by_itself(
     found = [told[text] for text in (amplitude, product, "c") if text in told]
     expected = list(zip(best, np.sqrt(np.diag(covariance)), strict=True))
     np.testing.assert_allclose(found, expected, rtol=1e-4)
+
+
+@pytest.mark.parametrize("loss", ["huber", "cauchy"])
+def test_the_scale_of_a_robust_loss_is_that_of_the_limit(loss):
+    data = {"x": X, "y": 2 * np.exp(0.1 * X) + 0.1 * WITHIN}
+    fit = sgdfit.fit("y = a*(x + b)**p", data, loss=loss)
+    assert fit.status.name == "at_infinity", fit.status
+    assert fit.status.cure == "fit 'y = a*exp(p*x)'"
+    limit = sgdfit.fit("y = a*exp(p*x)", data, loss=loss)
+    assert fit.loss_scale == pytest.approx(limit.loss_scale, rel=1e-6)
+    told = {d.text: d.value for d in fit.determined}
+    found = [told["a*b**p"], told["p/b"]]
+    np.testing.assert_allclose(found, [limit["a"].value, limit["p"].value], rtol=1e-6)
+
+
+@pytest.mark.parametrize("loss", ["mse", "huber"])
+@pytest.mark.parametrize("seed", [0, 3, 4])
+def test_a_bend_that_a_straight_line_lacks_says_what_is_determined(seed, loss):
+    t = np.linspace(0, 10, 40)
+    y = 1 + 0.5 * t + 0.05 * np.random.default_rng(1002 + seed).normal(size=40)
+    fit = sgdfit.fit("y = a + b*t + d*max(t - c, 0)", {"t": t, "y": y}, loss=loss)
+    assert fit.status.name in ("converged", "at_infinity"), fit.status
+    if loss == "mse":
+        places = np.linspace(0.3, 9.99, 999)
+        bends = (np.column_stack([t**0, t, np.maximum(t - c, 0)]) for c in places)
+        best = min(np.linalg.lstsq(bend, y)[1][0] for bend in bends)
+        assert fit.residual_sum_of_squares <= best * (1 + 1e-9)
+    if fit.undetermined and fit.status.name == "converged":
+        assert f"only {fit.determined[0].text}" in fit.warnings[-1]
+
+
+def test_a_power_that_only_the_last_row_feels_is_a_step():
+    y = np.where(X < 20, 1.0, 1.2) + WITHIN
+    fit = sgdfit.fit("y = a*x**b + c", {"x": X, "y": y}, bounds="b > 0")
+    assert fit.status.name == "at_infinity", fit.status
+    assert fit.status.cure == "fit 'y = a*where(x < 19.5, 0, 1) + c'"
+    ((text, height),) = [(d.text, d.value) for d in fit.determined]
+    assert text == "20**b*a"
+    assert height == pytest.approx(y[-1] - y[:-1].mean(), rel=1e-6)
 
 
 MANY = np.random.default_rng(3).uniform(0.0, 20.0, 50_000)

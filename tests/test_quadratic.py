@@ -41,6 +41,7 @@ CASES = {
     "units 1e-9 and 1e9": {"units": (1e-9, 1.0, 1e9)},
     "units 1e-150 and 1e150": {"units": (1e-150, 1.0, 1e150)},
     "units 1e150": {"units": (1e150,)},
+    "rows of several blocks": {"n": 3_000, "p": 6},
 }
 TABLE = [pytest.param(options, id=name) for name, options in CASES.items()]
 DETERMINED = [c for c in TABLE if c.id != "fewer rows than parameters"]

@@ -23,7 +23,7 @@ from sgdfit.fitting.trust_region import box_of, relative_offset
 from sgdfit.formula.evaluation import evaluate
 from sgdfit.formula.formula import symbol
 from sgdfit.inference.spectrum import column_norms, root_spectrum
-from sgdfit.model.asymptotes import Asymptote, along, asymptote, leading, merging
+from sgdfit.model.asymptotes import LIKE_LEVEL, Asymptote, along, asymptote, leading, merging
 from sgdfit.model.model import build
 from sgdfit.model.separation import stepped_names
 
@@ -38,6 +38,8 @@ AS_GOOD = 1e-4
 ALL = 1 << 19
 # So many times what rounding may change the loss by is nothing.
 ROUNDINGS = 4.0
+# Where they may change it by a larger share of what is as good, it is not seen.
+VISIBLE = 0.3
 # Steps that a fit of the others may take.
 REFIT_STEPS = 30
 # An error so many times as large as its parameter says that this has none.
@@ -86,13 +88,13 @@ def at_infinity(problem: Problem, outcome: Outcome, first: bool = True) -> Outco
     ways += [(i, 1 / factor) for i, factor in ways]
     # Amplitudes that cancel grow together.
     ways += [(i, FACTOR) for i, name in enumerate(problem.names) if name in linear]
-    is_beaten = False
+    best = outcome.loss
     for i, factor in sorted(ways, key=lambda way: problem.names[way[0]] in linear):
         if problem.names[i] in stepped or not outcome.theta[i]:
             continue
         line = _Line(problem, some, begun, i, factor)
         near = line.nearest()
-        is_beaten |= line.is_beaten
+        best = min(best, outcome.loss - line.fall)
         if near is None:
             continue
         plain = problem._replace(callback=None)
@@ -110,11 +112,11 @@ def at_infinity(problem: Problem, outcome: Outcome, first: bool = True) -> Outco
         return at if limit.gaps else _fitted(plain.holding([i]), at, curves) or at
     # Without effect a parameter is at no limit, but far from where it has one.
     is_there = has_arrived(problem, outcome) or problem.is_exact(outcome.theta, outcome.quadratic)
-    if is_beaten or is_there or not outcome.quadratic.norms.all():
+    if is_there or not outcome.quadratic.norms.all():
         return outcome
     # Floating point may end before the loss stops falling.
     plain = problem._replace(callback=None)
-    fits = (_fitted(plain, outcome, _curves(plain, outcome, i, factor)) for i, factor in ways)
+    fits = (_fitted(plain, outcome, _curves(plain, outcome, i, f), best) for i, f in ways)
     return next(filter(None, fits), outcome)
 
 
@@ -130,6 +132,13 @@ def _curves(problem: Problem, place: Outcome, i: int, factor: float) -> Curves:
     # A limit in one level is no formula of a user's.
     for way in () if model.formula.levels else ways:
         yield leading(model, way), way.told(values)
+    name = problem.names[i]
+    if model.formula.levels or not values[name]:
+        return
+    known = {**model.named(problem.data.sample(FEW, 0).columns), **values}
+    end = _way(name, values[name], values[name] * factor**math.inf)
+    step = asymptote(model, known, name, math.inf, LIKE_LEVEL)
+    yield step if step and "where(" in step.text else None, (end,)
 
 
 def _powers(problem: Problem, place: Outcome, i: int, factor: float) -> dict[str, int]:
@@ -149,10 +158,15 @@ def _powers(problem: Problem, place: Outcome, i: int, factor: float) -> dict[str
     return dict(sorted(powers.items(), key=lambda power: abs(power[1])))
 
 
-def _fitted(problem: Problem, outcome: Outcome, curves: Curves) -> Outcome | None:
-    """Return the outcome at the first limit whose formula, fitted, does as well."""
+def _fitted(
+    problem: Problem, outcome: Outcome, curves: Curves, best: float | None = None
+) -> Outcome | None:
+    """Return the outcome at the first limit whose formula, fitted, does as well.
+
+    As well, that is, as anything that was found, whose mean loss is ``best``.
+    """
     own, names, theta = problem.model, np.array(problem.names), outcome.theta.copy()
-    values = own.values(theta.tolist())
+    values, best = own.values(theta.tolist()), outcome.loss if best is None else best
     for curve, told in curves:
         if curve is None:
             continue
@@ -174,7 +188,7 @@ def _fitted(problem: Problem, outcome: Outcome, curves: Curves) -> Outcome | Non
         )
         found = walk(simpler, start, [problem.rows])
         # What the curve of the last step is worse by does not show.
-        if not found.loss <= outcome.loss * (1 + 1 / problem.rows):
+        if not found.loss <= best * (1 + 1 / problem.rows):
             continue
         quadratic = found.quadratic if has_arrived(simpler, found) else None
         if quadratic is None or not quadratic.spectrum.positive.all():
@@ -226,7 +240,8 @@ class _Line:
         # Of exact data there is rounding alone.
         self.variance = max(noise, 2 * ROUNDINGS * rounding)
         self.tolerance = AS_GOOD * noise + ROUNDINGS * rounding
-        self.is_beaten = False  # whether another place is better than that where the walk ended
+        self.visible = VISIBLE * AS_GOOD * noise + ROUNDINGS * rounding
+        self.fall = 0.0  # by how much the mean loss of the best place is lower
         self.bound: np.ndarray | None = None  # of places as good out to a bound, the one on it
 
     def places(self, theta: np.ndarray, factor: float, count: int) -> Iterator[Outcome]:
@@ -259,7 +274,7 @@ class _Line:
         """Whether rounding leaves the loss as it is: not where terms cancel, or nearly overflow."""
         assert place.quadratic is not None  # a place has one
         is_near = bool(np.abs(place.theta).max() <= LARGEST_FACTOR)
-        return is_near and place.quadratic.rounding <= self.tolerance
+        return is_near and place.quadratic.rounding <= self.visible
 
     def is_worse(self, place: Outcome) -> bool:
         """Whether a place is worse, whatever rounding did to its loss."""
@@ -275,7 +290,7 @@ class _Line:
         line = [*self.places(self.begun, 1 / self.factor, INWARDS)][::-1] + out[1:]
         line = [place for place in line if self.is_visible(place) or self.is_worse(place)]
         least = min(map(self.total, line), default=math.inf)
-        self.is_beaten = least < self.least - self.tolerance
+        self.fall = max(0.0, self.least - least) / self.problem.rows
         level = [self.total(place) <= least + self.tolerance for place in line]
         first = level.index(True) if level else 0
         # Where all are, nothing says where it would be too near.

@@ -93,10 +93,12 @@ def thresholds_of(
 def settle_kinks(problem: Problem, outcome: Outcome) -> Outcome:
     """Return the outcome at the best place between rows near by, of each kink in turn."""
     model = problem.model
-    if not problem.squared or not break_names(model.prediction, model.free):
+    if problem.kinked or not break_names(model.prediction, model.free):
         return outcome
     if outcome.quadratic is None or outcome.is_called_off:
         return outcome
+    if not problem.squared:
+        return rest_on_rows(problem, outcome)
     kinks = [each for each in breaks_of(model, smooth=True) if not are_coupled((each,), model)]
     if not kinks:
         return rest_on_rows(problem, outcome)
@@ -126,14 +128,16 @@ def rest_on_rows(problem: Problem, outcome: Outcome) -> Outcome:
     theta, quadratic, reach = outcome.theta, outcome.quadratic, min(1.0, outcome.distance)
     if quadratic is None or outcome.ending != "rests" or reach <= ARRIVED:
         return outcome
-    if quadratic.inverse is None or problem.rows > FEW or problem.data.whole is None:
+    if problem.rows > FEW or problem.data.whole is None:
         return outcome
+    # Between two jumps of a sawtooth its phase does what its height does.
+    root = quadratic.spectrum.inverse_root if quadratic.inverse is None else quadratic.inverse
     error = math.sqrt(quadratic.noise_sum / max(1, problem.rows - len(theta)) / len(theta))
     random, chunk, sums = np.random.default_rng(problem.seed), problem.chunk, problem.kernel.sums
     loss, left = sums(theta, chunk).loss, TRIES
     while reach > ARRIVED / 2 and left:
-        for turn in random.normal(size=(DIRECTIONS, len(theta))):
-            point = problem.box.clip(theta + reach * error * quadratic.inverse @ turn)
+        for turn in random.normal(size=(DIRECTIONS, root.shape[1])):
+            point = problem.box.clip(theta + reach * error * root @ turn)
             if sums(point, chunk).loss < loss:
                 theta, loss = point, sums(point, chunk).loss
                 break
@@ -141,7 +145,9 @@ def rest_on_rows(problem: Problem, outcome: Outcome) -> Outcome:
             reach /= 2
         left -= 1
     at = walk(problem._replace(callback=None, steps=0), theta, [problem.rows])
-    return merge_runs(outcome, at)._replace(ending="rests", distance=reach)
+    known = None if problem.squared else reach
+    at = at._replace(ending="rests", distance=reach, known_distance=known)
+    return merge_runs(outcome, at)
 
 
 def _best_place(problem: Problem, each: Break, theta: np.ndarray) -> tuple[np.ndarray, bool]:

@@ -216,10 +216,11 @@ class Problem(NamedTuple):
         """Return the problem of the other parameters, which may all be linear."""
         held = self.box.held | np.isin(np.arange(len(self.names)), places)
         linear = self.linear[~held[self.linear]]
+        are_all = len(linear) == np.count_nonzero(~held)
         return self._replace(
             box=replace(self.box, held=held),
-            linear=linear,
-            quadratic=self.quadratic or len(linear) == np.count_nonzero(~held),
+            linear=linear if self.squared or not are_all else linear[:0],
+            quadratic=self.quadratic or (self.squared and are_all),
         )
 
     def with_loss(self, loss: Loss) -> Problem:
@@ -443,7 +444,8 @@ def prepare(
     data = take_in(model, opened, weighting, resources, checkpoint, options.seed)
     rows, names, box = data.rows, model.free, box_of(model)
     squared, kinked = model.loss.name == SQUARED, bool(model.loss_hess == 0)
-    linear = [name in model.linear and squared for name in names]
+    solved = squared or (model.loss.is_relative and not model.is_linear)
+    linear = [name in model.linear and solved for name in names]
     steps, tolerance = options.length(rows), options.tolerance
     if options.optimizer is None:
         steps = options.steps or AUTO_STEPS

@@ -17,6 +17,7 @@ import numpy as np
 
 from sgdfit.fitting.gauss_newton import walk
 from sgdfit.fitting.infinity import at_infinity
+from sgdfit.fitting.kinks import settle_kinks
 from sgdfit.fitting.multistart import missing
 from sgdfit.fitting.problem import AUTO_STEPS, Outcome, Problem, merge_runs
 from sgdfit.fitting.sampling import FEW
@@ -49,7 +50,16 @@ def find_with_scale(problem: Problem) -> tuple[Problem, Outcome]:
     if not problem.steps:
         return problem, walk(problem, theta, problem.sizes[:1])._replace(ending="interrupted")
     problem, outcome = _iterated(*minimize_steps(problem))
-    return problem, at_infinity(problem, outcome)
+    outcome = at_infinity(problem, settle_kinks(problem, outcome))
+    limit = outcome.limit
+    if limit is not None and limit.fitted:
+        # The scale is that of the limit's residuals, not of the place before it.
+        simpler, found = _iterated(*limit.fitted)
+        problem = scaled(problem, simpler.model.loss.scale or 1.0)
+        at = walk(problem._replace(callback=None, steps=0), outcome.theta, [problem.rows])
+        limit = limit._replace(fitted=(simpler, found))
+        outcome = merge_runs(outcome, at)._replace(limit=limit)
+    return problem, outcome
 
 
 def _iterated(problem: Problem, outcome: Outcome) -> tuple[Problem, Outcome]:
@@ -63,7 +73,9 @@ def _iterated(problem: Problem, outcome: Outcome) -> tuple[Problem, Outcome]:
         if change <= SAME:
             break
         problem = scaled(problem, scale)
-        outcome = merge_runs(outcome, walk(problem, outcome.theta, [problem.rows]))
+        # So near to the minimum whole steps end nearer to it than those of the nonlinear alone.
+        whole = problem._replace(linear=problem.linear[:0])
+        outcome = merge_runs(outcome, walk(whole, outcome.theta, [problem.rows]))
         if problem.data.subsample.rows < problem.rows and change <= NEARBY:
             break
     return problem, outcome
@@ -83,7 +95,8 @@ def settle_scale(problem: Problem, *, far: bool = False) -> tuple[Problem, np.nd
     quiet = problem._replace(callback=None, options=options, steps=AUTO_STEPS, looks=MOST_LOOKS)
     try:
         first = quiet.on_rows(data.sample(FEW, problem.seed)).with_loss(as_loss("mae"))
-        theta = _finished(minimize_steps(first._replace(kinked=True, tolerance=NEAR))[1])
+        first = first._replace(kinked=True, tolerance=NEAR, linear=problem.linear[:0])
+        theta = _finished(minimize_steps(first)[1])
         inner = scaled(quiet.on_rows(data.subsample), scale_at(problem, theta))
         inner, outcome = _iterated(inner, walk(inner, theta, [inner.rows]))
         theta = _finished(outcome)

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sgdfit.fitting.gauss_newton import walk
+from sgdfit.fitting.multistart import TOLD, misfit_of
 from sgdfit.fitting.problem import ROWS_LOOKED_AT, DescentFacts, Outcome, Problem
 from sgdfit.fitting.saddle import is_flat
 from sgdfit.fitting.sampling import FEW
@@ -341,7 +342,10 @@ def flat(end: RunEnd) -> Status | None:
         some = problem.data.sample(ROWS_LOOKED_AT, 0)
         jacobian = problem.kernel.rows(end.descent[1].theta, some).jacobian.T
         return None if root_spectrum(jacobian).positive.all() else ended("plateau", what=what)
-    if not is_flat_here:
+    # As far as a search tells there is nothing lower, and the residuals miss nothing: the best
+    # curve is the same all along this ground.
+    is_best = end.outcome.search is not None and end.distance <= end.reach
+    if not is_flat_here or (is_best and misfit_of(problem, end.outcome.theta).beyond <= TOLD):
         return None
     pairs = zip(problem.names, end.outcome.theta, strict=True)
     at = ", ".join(f"{name} = {value:.4g}" for name, value in pairs)

@@ -22,7 +22,14 @@ from typing import NamedTuple
 import numpy as np
 
 from sgdfit.inference.covariance import sandwich_offset
-from sgdfit.inference.quadratic import LARGEST, Quadratic, Step, linear_step, step_within
+from sgdfit.inference.quadratic import (
+    LARGEST,
+    STEEPEST,
+    Quadratic,
+    Step,
+    linear_step,
+    step_within,
+)
 from sgdfit.inference.spectrum import EPS
 from sgdfit.model.model import Model
 
@@ -169,7 +176,7 @@ def advance(iterate: Iterate, evaluate: Callable[[np.ndarray], Point | None], bo
             radius = min(radius, step.length) / 4
             continue
         there = evaluate(theta)
-        if there is not None and not np.abs(there.theta).max() <= LARGEST:
+        if there is not None and not _is_in_range(there):
             radius = min(radius, step.length) / 4
             continue
         length = math.hypot(*(iterate.scales * move).tolist())
@@ -193,6 +200,12 @@ def advance(iterate: Iterate, evaluate: Callable[[np.ndarray], Point | None], bo
             break
         radius = min(radius, length) * (0.25 if there is not None else 0.1)
     return iterate._replace(no_decrease=True, radius=radius, beyond=beyond)
+
+
+def _is_in_range(point: Point) -> bool:
+    """Whether squares of the parameters, and sums of squares of their slopes, are."""
+    is_steep = not (point.quadratic.regular or point.quadratic.norms.max() <= STEEPEST)
+    return bool(np.abs(point.theta).max() <= LARGEST) and not is_steep
 
 
 def _extrapolated(quadratic: Quadratic, step: Step, last: WholeStep | None) -> WholeStep:

@@ -34,6 +34,8 @@ TERM = 2 * EPS
 LARGEST = 1e140
 # A column of the triangle whose own part is larger than this share has a margin to dependence.
 REGULAR = 1e-8
+# The square of what is larger may be out of range when rows add it up.
+STEEPEST = 1e150
 # Roots of parts of the rows that are decomposed together.
 STACKED = 256
 # Of tables of more numbers OpenBLAS shares each product of a decomposition among threads, which
@@ -163,9 +165,9 @@ def from_rows(
     rest = corner * corner / 2
     least = rest + (loss - halves if abs(loss - halves) > ROUNDING * abs(loss) else 0.0)
     rounding = ROUNDING * abs(loss) + ROUNDINGS * EPS * size * float(np.add.reduce(np.abs(pull)))
-    # Each column, finite, has a part of its own above rounding.
+    # Each column, whose square is finite, has a part of its own above rounding.
     regular = all(
-        abs(column[i]) > REGULAR * math.hypot(*column[: i + 1])
+        abs(column[i]) > REGULAR * (size := math.hypot(*column[: i + 1])) and size <= STEEPEST
         for i, column in enumerate(triangle[:p, :p].tolist())
     )
     return Quadratic(loss, root, offset, noise_sum, least, True, rounding, regular, 0, columns)

@@ -23,8 +23,9 @@ from sgdfit.model.separation import separate
 
 Expr = Any  # SymPy ships no types
 
-# Values that differ by less are the same level; so many derivatives are looked at.
-LEVEL, ORDERS = 1e-6, 2
+# Values that differ by less are the same level, where it is not seen by a fit that they are; so many
+# derivatives are looked at.
+LEVEL, LIKE_LEVEL, ORDERS = 1e-6, 1e-2, 2
 # What goes to 0 on the way to a limit.
 VANISHING = sympy.Symbol("#", positive=True)
 ANY, OTHER = sympy.symbols("ANY, OTHER", cls=sympy.Wild)
@@ -48,16 +49,18 @@ class Asymptote(NamedTuple):
 
 
 @np.errstate(all="ignore")
-def asymptote(model: Model, known: Mapping[str, Any], name: str, apart: float) -> Asymptote | None:
+def asymptote(
+    model: Model, known: Mapping[str, Any], name: str, apart: float, level: float = LEVEL
+) -> Asymptote | None:
     """Return what the curve tends to as ``name`` goes on, where parts become constants or steps.
 
     Columns, and all parameters a good way along, are ``known``; there it is at most ``apart`` from
-    the curve of the model.
+    the curve of the model. Values that differ by less than ``level`` are the same.
     """
     here = evaluate(model.prediction, known)
     for find in (_saturated, _dominated):
         try:
-            found = find(model, known, name)
+            found = find(_Place(model, known, level), name)
         except TypeError:  # SymPy does not compare with infinity
             continue
         if found is not None and np.abs(found.values(known) - here).max() <= apart:
@@ -65,14 +68,21 @@ def asymptote(model: Model, known: Mapping[str, Any], name: str, apart: float) -
     return None
 
 
-def _saturated(model: Model, known: Mapping[str, Any], name: str) -> Asymptote | None:
+class _Place(NamedTuple):
+    model: Model
+    known: Mapping[str, Any]  # the columns and parameters there
+    level: float  # values that differ by less are the same
+
+
+def _saturated(place: _Place, name: str) -> Asymptote | None:
     """Replace parts that have become constant, or a step."""
-    curve = _shortened(model, model.prediction, name, known)
-    return None if symbol(name) in curve.free_symbols else _asymptote(model, curve, {})
+    curve = _shortened(place, place.model.prediction, name)
+    return None if symbol(name) in curve.free_symbols else _asymptote(place.model, curve, {})
 
 
-def _dominated(model: Model, known: Mapping[str, Any], name: str) -> Asymptote | None:
+def _dominated(place: _Place, name: str) -> Asymptote | None:
     """Leave out terms that are nothing beside others; linear parameters take the rest up."""
+    model, known = place.model, place.known
     parts = separate(model.prediction, model.free)
     curve, combinations = sympy.S.Zero, dict[Expr, Expr]()
     for part in (parts.plain, *parts.components):
@@ -84,9 +94,9 @@ def _dominated(model: Model, known: Mapping[str, Any], name: str) -> Asymptote |
                 row = int(np.argmax(np.abs(evaluate(basis, known))))
                 there = {symbol(n): sympy.nsimplify(float(known[n][row])) for n in model.variables}
                 factor = basis.xreplace(there)
-                alone = _level(model, basis / factor, known)
+                alone = _level(place, basis / factor)
             if alone is None:
-                short = _shortened(model, basis, name, known)
+                short = _shortened(place, basis, name)
                 usable = (short.subs(symbol(name), k) for k in (0, 1))
                 alone = next(filter(_is_usable, usable), sympy.S.One)
                 factor = sympy.simplify(short / alone)
@@ -106,31 +116,31 @@ def _is_finite(part: Expr) -> bool:
     return not sympy.sympify(part).has(sympy.nan, sympy.zoo, sympy.oo)
 
 
-def _shortened(model: Model, part: Expr, name: str, known: Mapping[str, Any]) -> Expr:
+def _shortened(place: _Place, part: Expr, name: str) -> Expr:
     """Replace what has become a constant or a step, and sums by a term beside which all is nothing.
 
     What does not depend on the parameter stays.
     """
     if symbol(name) not in part.free_symbols:
         return part
-    level = _level(model, part, known)
+    level = _level(place, part)
     if level is not None or not part.args:
         return part if level is None else level
     if part.is_Add or part.is_Mul:
         rest, dependent = part.as_independent(symbol(name))
-        level = _level(model, dependent, known)
+        level = _level(place, dependent)
         if level is not None and part.is_Mul and not any(v.is_positive for v in level.args[1:]):
-            rest, level = -rest, _level(model, -dependent, known)
+            rest, level = -rest, _level(place, -dependent)
         if level is not None:
             return part.func(rest, level)
     if part.is_Add:
-        sizes = [np.abs(np.asarray(evaluate(term, known), dtype=float)) for term in part.args]
+        sizes = [np.abs(np.asarray(evaluate(term, place.known), dtype=float)) for term in part.args]
         for term, size in zip(part.args, sizes, strict=True):
-            if all((other <= LEVEL * size).all() for other in sizes if other is not size):
-                return _shortened(model, term, name, known)
-    if isinstance(part, Logistic) and (np.asarray(evaluate(part, known)) <= LEVEL).all():
+            if all((other <= place.level * size).all() for other in sizes if other is not size):
+                return _shortened(place, term, name)
+    if isinstance(part, Logistic) and (np.asarray(evaluate(part, place.known)) <= place.level).all():
         return sympy.exp(part.args[0])
-    return part.func(*(_shortened(model, argument, name, known) for argument in part.args))
+    return part.func(*(_shortened(place, argument, name) for argument in part.args))
 
 
 def _asymptote(model: Model, curve: Expr, combinations: dict[Expr, Expr]) -> Asymptote:
@@ -142,8 +152,9 @@ def _asymptote(model: Model, curve: Expr, combinations: dict[Expr, Expr]) -> Asy
     return Asymptote(text, curve, combinations)
 
 
-def _level(model: Model, part: Expr, known: Mapping[str, Any]) -> Expr | None:
+def _level(place: _Place, part: Expr) -> Expr | None:
     """Return the constant −1, 0 or 1 that a part has become, or a step between two of them."""
+    model, known = place.model, place.known
     held = {s.name for s in part.free_symbols}
     used = [n for n in model.variables if n in held]
     # A level that depends on a linear parameter is one by chance.
@@ -151,7 +162,7 @@ def _level(model: Model, part: Expr, known: Mapping[str, Any]) -> Expr | None:
         return None
     values = np.asarray(evaluate(part, known), dtype=float)
     levels = np.round(values)
-    if not (np.abs(values - levels) <= LEVEL).all() or not (np.abs(levels) <= 1).all():
+    if not (np.abs(values - levels) <= place.level).all() or not (np.abs(levels) <= 1).all():
         return None
     if (levels == levels.flat[0]).all():
         # What is small everywhere may be multiplied by what is large.
@@ -245,11 +256,18 @@ def _coefficients(part: Expr) -> dict[int, Expr] | None:
     """Return the first terms of a Laurent series that are not 0, None where it has none."""
     terms = sympy.Add.make_args(_distributed(part))
     for pole in range(ORDERS + 1):
-        raised = sympy.Add(*(term * VANISHING**pole for term in terms))
-        found = [raised.diff(VANISHING, k).subs(VANISHING, 0) for k in range(pole + ORDERS + 1)]
-        if all(map(_is_finite, found)):
-            found = [term / sympy.factorial(k) for k, term in enumerate(found)]
-            return {k - pole: term for k, term in enumerate(found) if sympy.expand(term) != 0}
+        raised, found = sympy.Add(*(term * VANISHING**pole for term in terms)), dict[int, Expr]()
+        for k in range(pole + ORDERS + 1):
+            try:
+                value = raised.subs(VANISHING, 0)
+            except TypeError:  # SymPy does not compare with infinity
+                return None
+            if not _is_finite(value):
+                break
+            found[k - pole] = value / sympy.factorial(k)
+            raised = raised.diff(VANISHING)
+        else:
+            return {k: term for k, term in found.items() if sympy.expand(term) != 0}
     return None
 
 

@@ -176,7 +176,7 @@ class Projection(Whole):
         """Return the best linear parameters at each point, moved inside their bounds."""
         evaluate = evaluator(self._terms, self.names, self.seen.names)
         values = evaluate(points, self.seen.data) * self.seen.root
-        values[~np.isfinite(values).all(axis=(1, 2))] = np.nan
+        values[~(np.abs(values) <= LARGEST).all(axis=(1, 2))] = np.nan
         target, basis = self.seen.target - values[:, 0], values[:, 1:]
         span, R = orthonormal(basis)
         left, linear = target, np.zeros(span.shape[:2])
