@@ -138,7 +138,7 @@ def _shortened(place: _Place, part: Expr, name: str) -> Expr:
         for term, size in zip(part.args, sizes, strict=True):
             if all((other <= place.level * size).all() for other in sizes if other is not size):
                 return _shortened(place, term, name)
-    if isinstance(part, Logistic) and (np.asarray(evaluate(part, place.known)) <= place.level).all():
+    if isinstance(part, Logistic) and np.max(evaluate(part, place.known)) <= place.level:
         return sympy.exp(part.args[0])
     return part.func(*(_shortened(place, argument, name) for argument in part.args))
 
