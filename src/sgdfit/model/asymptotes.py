@@ -23,7 +23,7 @@ from sgdfit.model.separation import separate
 
 Expr = Any  # SymPy ships no types
 
-# Values that differ by less are the same level, where it is not seen by a fit that they are; so many
+# Values that differ by less are the same level, or may be, which a fit of it shows; so many
 # derivatives are looked at.
 LEVEL, LIKE_LEVEL, ORDERS = 1e-6, 1e-2, 2
 # What goes to 0 on the way to a limit.
