@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import json
 import math
+import mmap
 import os
 from collections import Counter
 from collections.abc import Sequence
@@ -213,10 +214,17 @@ class Fits:
 def blank(formula: str, names: tuple[str, ...], keys: Any, rows: Any, first: Any) -> Fits:
     """Return the table of fits that are still to be made."""
     count = len(rows)
-    values, stderr = np.full((2, count, len(names)), np.nan)
-    loss, error = np.full((2, count), np.nan)
+    values, stderr = _unknown(count, len(names)), _unknown(count, len(names))
+    loss, error = _unknown(count), _unknown(count)
     status, cause = np.full((2, count), "", dtype=object)
     return Fits(formula, keys, names, values, stderr, loss, error, rows, status, cause, first)
+
+
+def _unknown(*shape: int) -> NDArray[np.float64]:
+    """Return an array of NaN whose memory goes back to the system, as that of few MB does not."""
+    array = np.frombuffer(mmap.mmap(-1, max(1, 8 * math.prod(shape))), count=math.prod(shape))
+    array[:] = np.nan
+    return array.reshape(shape)
 
 
 def joined(parts: Sequence[Fits]) -> Fits:
@@ -229,8 +237,12 @@ def joined(parts: Sequence[Fits]) -> Fits:
         return one
     columns, first = [vars(part) for part in parts], [part.first for part in parts]
     order = np.argsort(np.concatenate(first))
-    names = [name for name, value in vars(one).items() if isinstance(value, np.ndarray)]
-    rest = {name: value for name, value in vars(one).items() if name not in names}
-    arrays = {n: np.concatenate([own.pop(n) for own in columns])[order] for n in names}
+    places = np.split(np.argsort(order), np.cumsum([len(some) for some in first])[:-1])
+    arrays = {n: value for n, value in vars(one).items() if isinstance(value, np.ndarray)}
+    rest = {name: value for name, value in vars(one).items() if name not in arrays}
+    for name, value in arrays.items():
+        arrays[name] = np.empty((len(order), *value.shape[1:]), value.dtype)
+        for own, some in zip(columns, places, strict=True):
+            arrays[name][some] = own.pop(name)
     keys = require("pyarrow", "a table of fits").concat_tables([own["groups"] for own in columns])
     return Fits(**rest | arrays | {"groups": keys.take(order)})
