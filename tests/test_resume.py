@@ -515,6 +515,7 @@ EDITS = [
     lambda a: a.ravel()[:-1],
     lambda a: np.where(np.isfinite(a), np.nan, a) if a.dtype.kind == "f" else a,
     lambda a: a - 9 if a.dtype.kind == "i" else a,
+    lambda a: 0 * a if a.dtype.kind == "f" else a,
     lambda a: None,
 ]
 

@@ -457,7 +457,10 @@ class Reduction:
         if not done:
             return None
         weight, loss = map(float, known["sums"])
-        return Sums(rows, weight, loss, known["gradient"], known["curvature"])
+        curvature = known["curvature"]
+        is_symmetric = np.array_equal(curvature, curvature.T, equal_nan=True)
+        checkpoint.check(self.key, 0 < weight < math.inf and is_symmetric)
+        return Sums(rows, weight, loss, known["gradient"], curvature)
 
 
 def _copied(chunk: Chunk) -> Chunk:

@@ -185,7 +185,7 @@ class Problem(NamedTuple):
         by the same share everywhere; response and prediction are rounded row by row.
         """
         seen, half = self.data.moments, EPS / 2
-        square = seen.second + 2 * seen.about * seen.first + self.rows * seen.about**2
+        square = seen.second + 2 * seen.about * seen.first + self.rows * seen.about * seen.about
         moved = half * float(np.abs(theta) @ norms)
         return moved, moved + half * math.sqrt(max(0.0, square))
 
@@ -193,7 +193,7 @@ class Problem(NamedTuple):
     def variation(self) -> float:
         """The weighted sum of squares of the response about its mean; about 0 where that is 0."""
         seen = self.data.moments
-        total = seen.second - seen.first**2 / self.rows
+        total = seen.second - seen.first * seen.first / self.rows
         return total if total > 0 else self.rows * seen.about**2
 
     def is_exact(self, theta: np.ndarray, quadratic: Quadratic | None) -> bool:
