@@ -20,6 +20,10 @@ DATA = {"x": X, "y": 3 * np.exp(-X) + 1 + 0.1 * np.sin(17 * X)}
 DECAY = "y = a*exp(-k*x) + c"
 
 
+def curve(x, a, k):
+    return a * np.interp(k * x, [0, 20], [1, 0])
+
+
 class Checked(HTMLParser):
     """What a page shows, and what it asks for."""
 
@@ -84,20 +88,46 @@ def test_markup_in_names_is_shown_not_obeyed(tmp_path):
         {"weights": "1/s"},
         {"optimizer": "adam", "steps": 200, "seed": 5},
         {"optimizer": "sgd", "steps": 50, "batch_size": 6, "seed": 2},
+        {"optimizer": "sgd", "learning_rate": sgdfit.schedules.cosine(0.1, 60), "steps": 60},
+        {"where": "x > 1"},
+        {"covariance": "sandwich"},
+        {"intervals": "bootstrap", "bootstrap": 200},
+        {"sigma": np.linspace(0.05, 0.2, len(X))},
+        {"weights": np.linspace(1, 2, len(X))},
+        {"formula": "y = c", "constant": True},
+        {"formula": "y = a*day + c", "time_unit": "h"},
+        {"formula": "y = curve(x, a, k)", "function": True, "start": {"a": 2, "k": 1}},
     ],
-    ids=str,
+    ids=lambda options: " ".join(options) or "nothing",
 )
 def test_the_lines_that_repeat_a_fit_do(options):
-    data = DATA | {"s": np.linspace(0.05, 0.2, len(X))}
-    fit = sgdfit.fit(DECAY, data, **options)
-    space = {"data": data}
+    day = np.datetime64("2024-01-01") + np.arange(len(X))
+    data = DATA | {"s": np.linspace(0.05, 0.2, len(X)), "day": day}
+    options = dict(options)
+    formula = options.pop("formula", DECAY)
+    if options.pop("function", False):
+        formula, options["response"] = curve, "y"
+    fit = sgdfit.fit(formula, data, **options)
+    space = {"data": data, "sigma": options.get("sigma"), "weights": options.get("weights")}
+    sys.modules.setdefault("test_document", sys.modules[__name__])
     exec(reproduce(fit), space)
     again = space["fit"]
     assert again.values == pytest.approx(fit.values, rel=1e-9)
-    assert again.status.name == fit.status.name
+    assert (again.status.name, again.rows) == (fit.status.name, fit.rows)
     for name in fit.free:
         told = fit[name].stderr
         assert again[name].stderr == (told and pytest.approx(told, rel=1e-6))
+        interval = fit[name].interval
+        assert again[name].interval == (interval and pytest.approx(interval, rel=1e-5))
+
+
+def test_the_lines_read_the_file_as_it_was_read(tmp_path):
+    path = tmp_path / "data.csv"
+    path.write_text("t;y\n1;2,5\n2;4,5\n3;6,4\n")
+    fit = sgdfit.fit("y = a*x + b", sgdfit.open_table(path, rename={"x": "t"}, decimal=","))
+    space = {}
+    exec(reproduce(fit), space)
+    assert space["fit"].values == pytest.approx(fit.values)
 
 
 def test_of_indexed_parameters_the_formula_is_typeset_and_derived(tmp_path):

@@ -17,7 +17,6 @@ from collections.abc import Iterator, Sequence
 from html import escape
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 from sgdfit.checkpoint.atomic import replacing
 from sgdfit.data.datasets import fingerprint_of
@@ -47,6 +46,7 @@ STATED = {
     "sigma": ("sigma", None),
     "absolute_sigma": ("absolute_sigma", False),
     "intervals": ("intervals", "wald"),
+    "bootstrap": ("bootstrap", None),
     "level": ("level", 0.95),
     "seed": ("seed", 0),
 }
@@ -118,34 +118,53 @@ def _derivation(model: Model | None) -> Derivation | None:
 
 
 def reproduce(result: Result) -> str:
-    """Return Python that repeats the fit, its data under the name that the report gives them."""
-    given: dict[str, Any] = {}
-    estimates = result.estimates.values()
+    """Return Python that repeats the fit; what it cannot spell has the name that it was given."""
+    given: dict[str, str] = {}
+    known, table = result.estimates.values(), result.table
+    added, origin = (table.added, table.origin) if table is not None else ((), None)
+    label, _, where = result.data_label.partition(" where ")
+    data = repr(label) if os.path.exists(label) else "data"
+    if origin is not None:
+        path = repr(label if os.path.exists(label) else origin["data"])
+        reading = "".join(f", {n}={value!r}" for n, value in origin.items() if n != "data")
+        data = f"sgdfit.open_table({path}{reading})" if reading else path
+    formula, imports = repr(result.formula), "import sgdfit\n"
+    if result.function is not None:
+        module, _, formula = result.function.rpartition(".")
+        imports += f"from {module} import {formula}\n" if module != "__main__" else ""
+        given["response"] = repr(result.formula.partition(" = ")[0])
+    elif all(name in result.estimates for name in as_formula(result.formula).names):
+        given["constant"] = "True"
     for option, chosen in (
-        ("start", {e.name: e.start for e in estimates if e.start_origin == "given"}),
-        ("bounds", {e.name: _bounds(e) for e in estimates if _bounds(e) != (None, None)}),
-        ("fixed", {e.name: e.value for e in estimates if e.role == "fixed"}),
-        ("tied", {e.name: e.tie for e in estimates if e.role == "tied"}),
+        ("start", {e.name: e.start for e in known if e.start_origin == "given"}),
+        ("bounds", {e.name: _bounds(e) for e in known if _bounds(e) != (None, None)}),
+        ("fixed", {e.name: e.value for e in known if e.role == "fixed"}),
+        ("tied", {e.name: e.tie for e in known if e.role == "tied"}),
     ):
         if chosen:
-            given[option] = chosen
+            given[option] = repr(chosen)
     for option, (fact, usual) in STATED.items():
-        if getattr(result, fact) != usual:
-            given[option] = getattr(result, fact)
+        if (value := getattr(result, fact)) != usual:
+            given[option] = option if value in added else repr(value)
     if result.weights and not result.sigma:
-        given["weights"] = result.weights
+        given["weights"] = "weights" if result.weights in added else repr(result.weights)
+    method = result.covariance_method.partition(" ")[0].rstrip(":")
+    if method == "sandwich" or (method == "classical" and result.loss_name != "mse"):
+        given["covariance"] = repr(method)
     if result.rows_dropped:
-        given["missing"] = "drop"
+        given["missing"] = "'drop'"
+    if where:
+        given["where"] = repr(where)
+    if result.time_scales:
+        given["time_unit"] = repr(next(iter(result.time_scales.values())).unit)
     if result.optimizer != "auto":
-        given |= {"optimizer": result.optimizer, "steps": result.steps}
-        with contextlib.suppress(ValueError):  # a schedule
-            given["learning_rate"] = float(result.learning_rate)
+        given |= {"optimizer": repr(result.optimizer), "steps": repr(result.steps)}
+        schedule = "" if result.learning_rate[:1] in "-.0123456789" else "sgdfit.schedules."
+        given["learning_rate"] = f"{schedule}{result.learning_rate}"
         if result.batch_size is not None:
-            given["batch_size"] = result.batch_size
-    label = result.data_label.partition(" where ")[0]
-    data = repr(label) if os.path.exists(label) else "data"
-    options = "".join(f"    {name}={value!r},\n" for name, value in given.items())
-    return f"import sgdfit\n\nfit = sgdfit.fit(\n    {result.formula!r},\n    {data},\n{options})\n"
+            given["batch_size"] = repr(result.batch_size)
+    options = "".join(f"    {name}={value},\n" for name, value in given.items())
+    return f"{imports}\nfit = sgdfit.fit(\n    {formula},\n    {data},\n{options})\n"
 
 
 def _bounds(estimate: Estimate) -> tuple[float | None, ...]:

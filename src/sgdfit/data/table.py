@@ -201,6 +201,7 @@ class Table:
     scales: TimeScales | None = None  # how times are counted
     # What `open_table` was given, but for the condition, so that another process opens it again.
     origin: Mapping[str, Any] | None = field(default=None, repr=False)
+    added: tuple[str, ...] = ()  # columns that were given beside the data, as arrays
 
     def load(
         self, names: Sequence[str], *, missing: str = "error", checked: bool = True

@@ -130,7 +130,8 @@ def with_column(
         found = iter(table.fetch([place for place in places if place < width]))
         return [next(found) if place < width else values for place in places]
 
-    return replace(table, names=(*table.names, name), fetch=fetch, dataset=None), name
+    names, added = (*table.names, name), (*table.added, name)
+    return replace(table, names=names, fetch=fetch, dataset=None, added=added), name
 
 
 def as_expression(given: object, what: str) -> str | None:
