@@ -6,7 +6,8 @@ by a lognormal factor (sigma 0.4). The judge is SciPy: an answer is *reached* wh
 of squares is at most 1.0001 of what `scipy.optimize.least_squares` finds from the truth. *Wrong*
 are answers worse than that which are called converged all the same. In data for Huber's loss each
 tenth row is an outlier, and the judge takes 1.345 times the median absolute residual over 0.6745,
-found together with the estimates. Where the data are of another curve, a warning is *reached*.
+found together with the estimates. Where the data are of another curve, a warning is *reached*; in
+exact data, an answer that is called converged and has none.
 
 The seed is fixed, so that two versions see the same data; no seed is ever tuned to.
 """
@@ -415,6 +416,33 @@ def line(x, a, b):
     return a + b * x
 
 
+# Starts on a saddle, on flat ground or far away; optima at infinity; terms that nearly cancel.
+
+
+def slope_squared(x, a, s):
+    return a + s**2 * x
+
+
+def width_squared(x, a, w, c):
+    return c + a * np.exp(-(w**2) * x**2)
+
+
+def root_of_squares(x, a, b):
+    return a * np.sqrt(x**2 + b**2)
+
+
+def shifted_growth(x, a, d, b, c):
+    return a * np.exp(d * (x + b)) + c
+
+
+def logistic_above_a_base(x, a, b, k, m):
+    return a + b / (1 + np.exp(-k * (x - m)))
+
+
+def rates_alike(x, a, k, c):
+    return a * (np.exp(-k * x) - np.exp(-1.003 * k * x)) + c
+
+
 Range = tuple[float, float]
 
 
@@ -431,6 +459,8 @@ class Family(NamedTuple):
     loss: str = "mse"
     data: Callable[..., Array] | None = None  # the curve that the data are of, if it is another
     called: str = ""  # if not as its curve
+    start: tuple[float, ...] = ()  # instead of perturbed ones
+    is_exact: bool = False  # whether the data have no noise
 
     @property
     def name(self) -> str:
@@ -652,7 +682,35 @@ MISFITS = (
         called="quadratic_for_a_step",
     ),
 )
-FAMILIES += PHYSICAL + SUMS + STEPS + ROBUST + MISFITS
+# From a saddle, where a parameter that enters squared is 0; from ones, mostly flat or far away.
+STARTED = (
+    Family(slope_squared, ((-3, 3), (0.5, 2)), (0, 10), 40, start=(0, 0)),
+    Family(width_squared, ((1, 10), (0.3, 1), (-2, 2)), (0, 5), 40, start=(1, 0, 0)),
+    Family(root_of_squares, ((1, 10), (1, 4)), (0, 10), 40, start=(1, 0)),
+    Family(shifted_growth, ((0.5, 3), (0.1, 0.4), (-2, 2), (-2, 2)), (0, 10), 40, start=(1,) * 4),
+    Family(
+        lines_that_part,
+        ((1, 3), (0.2, 1), (3, 7), (1.5, 3)),
+        (0, 10),
+        120,
+        called="lines_that_part_from_ones",
+        start=(1,) * 4,
+    ),
+)
+# The optimum is at infinity, or hidden by terms that cancel.
+LIMITS = (
+    Family(logistic_above_a_base, ((-1, 1), (1, 4), (60, 600), (3, 7)), (0, 10), 60),
+    Family(rates_alike, ((1e3, 1e4), (0.3, 1), (-1, 1)), (0, 12), 60),
+    Family(
+        two_decays, ((1, 10), (0.3, 0.31), (1, 10), (0.31, 0.32)), called="equal_rates", x=(0, 10)
+    ),
+)
+EXACT_DATA = tuple(
+    family._replace(called=f"exact_{family.name}", is_exact=True)
+    for family in FAMILIES
+    if family.curve in (quadratic, decay, peak, logistic_growth, power_law)
+)
+FAMILIES += PHYSICAL + SUMS + STEPS + ROBUST + MISFITS + STARTED + LIMITS + EXACT_DATA
 
 
 class Task(NamedTuple):
@@ -722,10 +780,11 @@ def fitted(task: Task) -> list[Answer]:
     with np.errstate(all="ignore"):  # log(0) within exp
         curve = (family.data or family.curve)(x, *truth)
     spread = NOISE[task.noise] * curve.std()
-    y = curve + spread * random.normal(size=len(x))
+    y = curve + (0 if family.is_exact else spread) * random.normal(size=len(x))
     if family.data:
         truth = np.ones(len(names))
     off = truth * random.lognormal(0.0, 0.4, size=len(truth))
+    off = np.array(family.start, dtype=float) if family.start else off
     reach = np.inf
     if family.loss == "huber":
         y[::10] += spread * random.uniform(20, 60, size=len(y[::10]))
@@ -747,6 +806,8 @@ def fitted(task: Task) -> list[Answer]:
         ratio = (squares + exact) / (least + exact) if np.isfinite(squares) else np.inf
         if family.data:
             ratio = 1.0 if any("neighbouring" in said for said in result.warnings) else np.inf
+        if family.is_exact and (result.warnings or result.status.name != "converged"):
+            ratio = np.inf
         known = family.name, NOISE[task.noise], start
         answers.append(Answer(*known, ratio, result.status.name, took))
     return answers
