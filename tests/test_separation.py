@@ -151,6 +151,10 @@ def test_parameters_scaled_by_their_powers_leave_the_curve_as_it_is(text):
     # A power with a parameter is taken up by what multiplies it.
     roles = roles_of(*prediction_of("a*x**b + c"), ("x",))
     assert (roles["b"].powers, roles["c"].powers) == ((), ((RESPONSE, 1),))
+    # A base has the size of what its power tends to, where the exponent tends to 1.
+    bases = "n**(1 - exp(-k*x))", "exp(log(n)*(1 - exp(-k*x)))", "n**x"
+    powers = [roles_of(*prediction_of(text), ("x",))["n"].powers for text in bases]
+    assert powers == [((RESPONSE, 1),), ((RESPONSE, 1),), ()]
 
 
 @pytest.mark.parametrize(

@@ -67,6 +67,13 @@ def roles_of(
     unknown: dict[str, Powers] = {name: {f"?{name}": Fraction(1)} for name in parameters}
     known: dict[str, Powers] = {column: {column: Fraction(1)} for column in variables}
     system = _Dimensions(known | unknown)
+    for own in map(symbol, parameters):
+        # N**(1 - exp(-k*x)) has the size of N where the exponent, which holds no column, is 1.
+        exponent = prediction.exp if prediction.is_Pow and prediction.base == own else None
+        if isinstance(prediction, sympy.exp):
+            exponent = sympy.expand_mul(prediction.args[0]).coeff(sympy.log(own))
+        if exponent and not exponent.is_number and not system.reduced(system.of(exponent)):
+            system.equal(unknown[own.name], {RESPONSE: Fraction(1)})
     system.equal(system.of(prediction), {RESPONSE: Fraction(1)})
     return {name: _role(prediction, name, system.solved(name), variables) for name in parameters}
 
