@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -142,8 +143,8 @@ def spellings(raws: Iterable[str]) -> dict[str, tuple[str, str]]:
     Greek letters are drawn, and trailing figures are a subscript.
     """
     spelled = {raw: _spelled(raw) for raw in raws}
-    looks = list(spelled.values())
-    return {raw: (raw, "") if looks.count(look) > 1 else look for raw, look in spelled.items()}
+    looks = Counter(spelled.values())
+    return {raw: (raw, "") if looks[look] > 1 else look for raw, look in spelled.items()}
 
 
 def _spelled(raw: str) -> tuple[str, str]:

@@ -140,7 +140,7 @@ def _agreeing(result: Result) -> Result:
     try:
         is_call, levels = result.function is not None, result.levels or {}
         read = None if is_call else as_formula(result.formula).with_levels(levels)
-        known = _names(result.formula) if read is None else read.names
+        known = {*(_names(result.formula) if read is None else read.names)}
     except FormulaError as error:
         raise DataError(f"the fit.formula cannot be read: {error.message}") from error
     for name in itertools.chain(*(read.families.values() if read else ())):
