@@ -311,6 +311,28 @@ def test_many_groups_are_fitted_as_all_parameters_together(bounds, sigma):
     )
 
 
+@pytest.mark.parametrize(("loss", "delta"), [("huber", 1.345), ("soft_l1", 1.287)])
+def test_outliers_lead_no_level_astray(loss, delta):
+    data = decays(15, 25, seed=3)
+    random = np.random.default_rng(3)
+    bad = random.random(len(data["y"])) < 0.08
+    data["y"][bad] += random.uniform(0, 5, int(bad.sum()))
+    fit = sgdfit.fit(DECAYS, data, loss=loss)
+    theta = values_of(fit, 15)
+
+    def residuals(theta):
+        a, k = theta[:15], theta[15:30]
+        curve = a[data["site"]] * np.exp(-k[data["site"]] * data["x"])
+        return curve + theta[-2] + theta[-1] * data["x"] - data["y"]
+
+    start = np.concatenate([np.full(15, 5.0), np.full(15, 0.8), [0.5, 0.1]])
+    options = {"loss": loss, "f_scale": delta * fit.loss_scale, "xtol": 1e-15, "ftol": 1e-15}
+    judge = least_squares(residuals, start, **options, gtol=1e-12)
+    assert fit.status.name == "converged"
+    errors = values_of(fit, 15, "stderr")
+    np.testing.assert_allclose((theta - judge.x) / errors, 0.0, atol=1e-3)
+
+
 def test_thousands_of_groups_take_one_fit():
     random, groups = np.random.default_rng(1), 3_000
     a, x = random.uniform(1, 10, groups), np.tile(np.linspace(0, 4, 8), groups)

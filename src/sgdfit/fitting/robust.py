@@ -18,13 +18,14 @@ import numpy as np
 from sgdfit.fitting.gauss_newton import walk
 from sgdfit.fitting.infinity import at_infinity
 from sgdfit.fitting.kinks import settle_kinks
-from sgdfit.fitting.multistart import missing
+from sgdfit.fitting.multistart import missing, with_starts
 from sgdfit.fitting.problem import AUTO_STEPS, Outcome, Problem, merge_runs
 from sgdfit.fitting.sampling import FEW
 from sgdfit.fitting.steps import minimize_steps
 from sgdfit.kernel.kernel import Rows
 from sgdfit.kernel.summation import PANEL
 from sgdfit.model.loss import as_loss
+from sgdfit.model.separation import stepped_names
 
 Array = np.ndarray[Any, Any]
 
@@ -49,7 +50,14 @@ def find_with_scale(problem: Problem) -> tuple[Problem, Outcome]:
     problem, theta = settle_scale(problem)
     if not problem.steps:
         return problem, walk(problem, theta, problem.sizes[:1])._replace(ending="interrupted")
-    problem, outcome = _iterated(*minimize_steps(problem))
+    stepped = stepped_names(problem.model.prediction).intersection(problem.names)
+    if problem.model.formula.levels and not stepped:
+        # Another search would be by least squares, which outliers among a level's rows mislead.
+        problem = problem._replace(model=with_starts(problem.model, theta, "search"))
+        outcome = walk(problem, theta, [problem.rows])
+    else:
+        problem, outcome = minimize_steps(problem)
+    problem, outcome = _iterated(problem, outcome)
     outcome = at_infinity(problem, settle_kinks(problem, outcome))
     limit = outcome.limit
     if limit is not None and limit.fitted:
