@@ -274,13 +274,14 @@ def test_many_rows_are_stepped_on_and_some_are_drawn(watch):
     "state",
     [
         {"formula": "z = a*t + b"}, {"formula": "y = foo("}, {"optimizer": "none"}, {"rate": -1},
-        {"batch": 1.5}, {"locked": 3}, ["nonsense"],
+        {"batch": 1.5}, {"locked": 3}, ["nonsense"], {"where": "x > 99"}, {"ranges": {"a": [2, 1]}},
+        {"slice": "ab"}, {"compared": {"kind": "batch", "other": 0}}, {"ranges": {"a": 3}},
     ],
 )  # fmt: skip
 def test_what_is_here_is_shown_whatever_the_address_asks_for(watch, state):
     view = watch()
     assert view.ask("hello", "scene", state=state)["formula"] == QUADRATIC
-    assert view.wait("frame", 0, lambda frame: frame["loss"] > 0)
+    assert view.wait("frame", 0, lambda frame: frame["values"]["c"] == 9.0)
     assert "the address asks for what is not here" in view.wait("error", 0)["text"]
 
 
@@ -325,6 +326,7 @@ def test_moving_a_parameter_without_a_step_leaves_one_leg(watch):
         ({"type": "export", "kind": "exe"}, "written as"),
         ({"type": "shell"}, "no message"),
         ({}, "no message"),
+        ({"type": ["set"]}, "no message"),
     ],
 )
 def test_what_cannot_be_done_is_said_and_nothing_changes(watch, message, said):

@@ -183,7 +183,7 @@ class Session(View):
 
     def _obey(self, message: Mapping[str, Any]) -> None:
         """Do what a message says."""
-        kind = message.get("type")
+        kind = str(message.get("type"))
         known: dict[Any, Callable[..., None]] = {
             "hello": self._hello,
             "formula": self._set_formula,
@@ -360,10 +360,12 @@ class Session(View):
         sample = SAMPLES.get(str(state.get("sample", "")))
         source = self.source if sample is None else open_table(sample.columns())
         table = kept_rows(source, state.get("where", ""))
-        self._build(
-            table, str(state.get("formula", self.formula)), numbers(state.get("values")),
-            [str(name) for name in state.get("locked", ())],
-        )  # fmt: skip
+        values = {
+            **(self.values if sample is None else sample.start),
+            **numbers(state.get("values")),
+        }
+        formula = str(state.get("formula", self.formula if sample is None else sample.formula))
+        self._build(table, formula, values, [str(name) for name in state.get("locked", ())])
         self.sample = self.sample if sample is None else str(state["sample"])
         self.source = source
         if "compared" in state:
