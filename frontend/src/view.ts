@@ -31,6 +31,8 @@ export interface Host {
 /** Show the view in a place; return what takes it away again. */
 export function show(channel: Channel, place: HTMLElement, host: Host): () => void {
   const view = new View(channel, host);
+  // It is laid out by its own room, which in a notebook is less than the window's.
+  Object.assign(place.style, { containerType: "inline-size", width: "100%" });
   place.replaceChildren(view.element);
   view.begin();
   return () => view.end();

@@ -68,15 +68,15 @@ def points_of(problem: Problem) -> Points:
     return points._replace(levels=tuple(names), codes=codes, level=level.ravel().astype(float))
 
 
-def colours(model: Model) -> list[int]:
+def colours(model: Model) -> dict[str, int]:
     """Return which colour each parameter has: that of its level, if one column has levels."""
     levels, families = model.formula.levels, model.formula.families.values()
     if len(levels) != 1:
-        return list(range(len(model.parameters)))
+        return {name: k for k, name in enumerate(model.parameters)}
     (names,) = levels.values()
     own = {name: k for members in families for k, name in enumerate(members)}
     others = itertools.count(len(names))
-    return [own[name] if name in own else next(others) for name in model.parameters]
+    return {name: own[name] if name in own else next(others) for name in model.parameters}
 
 
 def _spread(values: Any, count: int) -> Array:

@@ -74,7 +74,7 @@ class View:
 
     def _tell_scene(self) -> None:
         """Say what is fitted, and send the points."""
-        model, points = self.model, self.points
+        model, points, colours = self.model, self.points, drawing.colours(self.model)
         parameters = [
             {
                 "name": name,
@@ -82,11 +82,9 @@ class View:
                 "low": self.ranges[name][0],
                 "high": self.ranges[name][1],
                 "locked": name in self.locked,
-                "colour": colour,
+                "colour": colours[name],
             }
-            for (name, value), colour in zip(
-                self.values.items(), drawing.colours(model), strict=True
-            )
+            for name, value in self.values.items()
         ]
         self._tell(
             {
