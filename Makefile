@@ -3,7 +3,7 @@ PYTHON ?= python3
 WORKERS ?= auto
 BIN := .venv/bin
 
-.PHONY: demo test test-oracles check screenshots setup clean
+.PHONY: demo docs test test-oracles check screenshots setup clean
 
 setup: .venv/.installed
 
@@ -35,6 +35,12 @@ test-oracles: setup
 screenshots: setup
 	$(BIN)/python -m pip install --quiet playwright
 	$(BIN)/python docs/screenshots.py
+
+# The site, in site/. Every block of code and every command on it is run by the build.
+docs: setup
+	$(BIN)/python -m pip install --quiet --group docs
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going -q docs site
+	rm -rf jupyter_execute
 
 clean:
 	rm -rf .venv

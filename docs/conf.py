@@ -1,0 +1,66 @@
+"""How Sphinx builds the site: `make docs`. Every block of code and every command on it is run."""
+
+import logging
+import os
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+import sgdfit
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE / "_ext"))
+
+project = "sgdfit"
+author = "The sgdfit authors"
+copyright = "The sgdfit authors"
+version = release = sgdfit.__version__
+extensions = [
+    "myst_nb",
+    "sphinx.ext.autodoc",
+    "numpydoc",
+    "sphinx_design",
+    "commands",
+    "mathml",
+    "reference",
+]
+exclude_patterns = ["data/README.md", "images", "speed.md"]
+html_theme = "furo"
+html_title = "sgdfit"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
+html_copy_source = False
+html_theme_options = {
+    # No request leaves the machine of whoever reads.
+    "light_css_variables": {"color-brand-primary": "#0b62a3", "color-brand-content": "#0b62a3"},
+    "dark_css_variables": {"color-brand-primary": "#79b8ff", "color-brand-content": "#79b8ff"},
+}
+myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
+myst_heading_anchors = 3
+# MathML, which browsers draw by themselves.
+html_math_renderer = "mathml"
+numpydoc_show_class_members = False
+autodoc_typehints = "none"
+nitpicky = False
+
+# All pages run in one folder, which holds the data that they speak of and nothing else.
+WORK = Path(tempfile.mkdtemp(prefix="sgdfit-docs-"))
+shutil.copytree(HERE / "data", WORK, dirs_exist_ok=True)
+shutil.copytree(HERE.parent / "examples", WORK / "examples")
+startup = WORK / ".ipython" / "profile_default" / "startup"
+startup.mkdir(parents=True)
+(startup / "00-sgdfit.py").write_text(
+    f"import os; os.chdir({str(WORK)!r})\n"
+    "from matplotlib_inline.backend_inline import set_matplotlib_formats\n"
+    "set_matplotlib_formats('svg')\n"
+)
+os.environ["IPYTHONDIR"] = str(WORK / ".ipython")
+os.environ["COLUMNS"] = "80"
+commands_folder = str(WORK)
+nb_execution_mode = "force"
+nb_execution_raise_on_error = True
+nb_execution_timeout = 120
+nb_merge_streams = True
+# What a kernel says of its transport is of no use to a reader.
+logging.getLogger("traitlets").setLevel(logging.ERROR)
