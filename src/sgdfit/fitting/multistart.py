@@ -532,8 +532,9 @@ def misfit_warnings(problem: Problem, outcome: Outcome) -> tuple[str, ...]:
         )
     if found.off_replicates > TOLD:
         return (
-            "rows that are alike but for their response scatter far less than they lie off the"
-            " curve: it misses something that the data hold, and the standard errors are too small",
+            "the means of rows that are alike but for their response lie farther off the curve than"
+            " their scatter allows: the curve misses something that the data hold, and the standard"
+            " errors are too small",
         )
     if found.unexplained > HARDLY and len(problem.names) > 1:
         return (
