@@ -28,9 +28,11 @@ from sgdfit.derivation.notation import relation
 from sgdfit.derivation.pages import mathml
 from sgdfit.errors import SgdfitError, UsageError
 from sgdfit.fitting.prediction import rebuild
+from sgdfit.fitting.sampling import subsample_runs
 from sgdfit.formula.reading import as_formula
 from sgdfit.model.model import Model
-from sgdfit.plot import figure
+from sgdfit.plot import figure, whole_data
+from sgdfit.plot.landscape import PlotData
 from sgdfit.report import MARKS, Facts, as_html, as_latex, facts, trace_as_html
 from sgdfit.result.derived import Derived, derive_quantities
 from sgdfit.result.result import Estimate, Result
@@ -178,8 +180,15 @@ def _provenance(
     yield "data", result.data_label
     if model is not None and table is not None:
         rows = open_rows(table, list(model.columns), missing="drop", budget=MOST_BYTES)
+        which = "of the columns used"
         if isinstance(rows, Columns):
-            yield "fingerprint", f"SHA-256 {fingerprint_of(rows.columns)} (of the columns used)"
+            columns = rows.columns
+        else:
+            runs = subsample_runs(rows.rows, len(rows.names), seed=0)
+            columns = dict(zip(rows.names, rows.take(*runs), strict=True))
+            taken = len(columns[rows.names[0]])
+            which += f", {taken:,} rows that are the same each time, of {rows.rows:,}"
+        yield "fingerprint", f"SHA-256 {fingerprint_of(columns)} ({which})"
     if command:
         yield "command", shlex.join(command)
     packages = ", ".join(f"{name} {version(name)}" for name in ("numpy", "scipy", "sympy"))
@@ -234,20 +243,20 @@ def _pictures(result: Result, table: Table | None) -> str:
     if table is None:
         return ""
     with contextlib.suppress(SgdfitError):
+        rows = whole_data(result, table)
         return "".join(
-            f'<div class="{style}">{_svg(result, table, style)}</div>'
-            for style in ("light", "dark")
+            f'<div class="{style}">{_svg(result, rows, style)}</div>' for style in ("light", "dark")
         )
     return ""
 
 
-def _svg(result: Result, table: Table, style: str) -> str:
+def _svg(result: Result, rows: PlotData, style: str) -> str:
     import matplotlib
 
     # Names within a drawing must not meet those of another on the same page.
     with matplotlib.rc_context({"svg.hashsalt": style, "svg.fonttype": "path"}):
         drawn = io.BytesIO()
-        figure(result, table, style).savefig(drawn, format="svg", metadata={"Date": None})
+        figure(result, rows, style).savefig(drawn, format="svg", metadata={"Date": None})
     text = drawn.getvalue().decode()
     text = text[text.index("<svg") :]
     text = re.sub(r'(<svg [^>]*?) width="[^"]*"', r"\1", text, count=1)
@@ -323,7 +332,7 @@ dl{display:grid;grid-template-columns:max-content minmax(0,1fr);gap:.2em 1.2em}
 dt{opacity:.75}dd{margin:0;overflow-wrap:anywhere}
 @media (max-width:30em){body{font-size:15px}main{padding:.8em}dl{display:block}}
 @media print{
-:root{color-scheme:light}body{font-size:9.5pt;background:#fff;color:#000}main{max-width:none;padding:0}
+:root{color-scheme:light}body{font-size:9.5pt;background:#fff;color:#000}svg{width:84%}main{max-width:none;padding:0}
 .dark{display:none}.light{display:block}
 .steps{font-size:6.5pt}
 h2,summary{break-after:avoid}svg,pre,section{break-inside:avoid}

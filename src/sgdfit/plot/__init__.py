@@ -75,8 +75,7 @@ def figure(result: Result, data: object, style: str = "light") -> Figure:
 
     A notebook shows it where it is the last thing in a cell.
     """
-    look, seen = style_of(style), plot_data(result, data)
-    (seen,) = with_densities([seen], [chosen_log(seen)])
+    look, seen = style_of(style), whole_data(result, data)
     made = figure_class()(figsize=(10, 7.6), layout="constrained", facecolor=look.paper)
     (curve, left), (loss, way) = made.subplots(2, 2)
     fitted_curve(result, seen, curve, style)
@@ -89,6 +88,12 @@ def figure(result: Result, data: object, style: str = "light") -> Figure:
     title = f"{shortened(result.formula, 88, 3)}\n{shortened(facts(result).headline, 88)}"
     plain(made.suptitle(title, x=0.01, ha="left", fontsize=12, color=look.ink))
     return made
+
+
+def whole_data(result: Result, data: object, log: str | None = None) -> PlotData:
+    """Return rows to draw, and where memory does not hold all of them how densely these lie."""
+    seen = plot_data(result, data)
+    return with_densities([seen], [chosen_log(seen, log)])[0]
 
 
 @cache
@@ -160,9 +165,7 @@ def fitted_curve(
     have their bars. ``log`` is "x", "y", "xy" or "" for none; by default "x" where the data are
     spread over its decades.
     """
-    look, seen = style_of(style), plot_data(result, data)
-    log = chosen_log(seen, log)
-    (seen,) = with_densities([seen], [log])
+    look, seen = style_of(style), whole_data(result, data, log)
     title = "The fitted curve" if seen.is_curve else "Predicted against observed"
     if seen.held:
         title = "At " + ", ".join(f"{n} = {text}" for n, text in seen.names(seen.held).items())
@@ -366,8 +369,7 @@ def residuals(result: Result, data: object, ax: Axes, style: str = "light") -> N
     Against the variable where there is one, else against the prediction; a band of their root
     mean square is shaded.
     """
-    look, seen = style_of(style), plot_data(result, data)
-    (seen,) = with_densities([seen], [chosen_log(seen)])
+    look, seen = style_of(style), whole_data(result, data)
     x, left = map(drawable, seen.residuals)
     over_axis = seen.is_curve and seen.over in seen.columns
     name = seen.axis_name if over_axis else f"predicted {seen.response}"
