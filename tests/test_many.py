@@ -234,7 +234,7 @@ def test_pixels_of_a_series_of_images() -> None:
 def test_noisy_groups_are_as_good_as_each_alone(
     given: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    random = np.random.default_rng(0)
+    random = np.random.default_rng(8)
     x, (a, b) = np.linspace(0, 5, 12), random.uniform((0, 0.3), (3, 2), (1_000, 2)).T[:, :, None]
     data = {"x": x, "y": a * np.exp(-b * x) + 0.3 * random.standard_normal((1_000, 12))}
     calls, one = list[Any](), processes.fit_group
@@ -249,8 +249,9 @@ def test_noisy_groups_are_as_good_as_each_alone(
     monkeypatch.setattr(processes, "fit_group", fit_group)
     fits = sgdfit.fit_many(EXPONENTIAL, data, threads=1, **given)
     assert len(calls) < 200
-    settled = np.flatnonzero(fits.status == "converged")
-    for group in settled[:: len(settled) // 25]:
+    vague = fits.stderr[:, 1] / np.abs(fits.values[:, 1])
+    vague[fits.status != "converged"] = -1
+    for group in np.argsort(vague)[-25:]:
         alone = sgdfit.fit(EXPONENTIAL, {"x": x, "y": data["y"][group]}, **given)
         assert fits.loss[group] <= alone.loss * (1 + 1e-6)
 

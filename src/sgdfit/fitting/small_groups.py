@@ -88,6 +88,9 @@ class SmallGroups:
         self.sought, parts = missing_starts(model), separate(model.prediction, model.free)
         amplitudes = {name for part in parts.components for name in part.linear}
         self.amplitudes = np.array([name in amplitudes for name in model.free])
+        self.linear = np.array([name in model.linear for name in model.free])
+        bounds = [(model.parameters[name].low, model.parameters[name].high) for name in model.free]
+        self.nearest_zero = np.clip(0.0, *np.array(bounds).reshape(-1, 2).T)
         self.nonlinear = np.array([name in parts.nonlinear for name in model.free])
         self.drawn = [n for n in parts.nonlinear if n in (self.sought or model.free)]
 
@@ -212,7 +215,8 @@ class SmallGroups:
         count = POINTS[len(self.drawn)]
         drawn, cube = draw_points(ranges_of(self.model, self.drawn, seen), count, 0)
         cells = (cube * round((count / APART) ** (1 / len(self.drawn)))).astype(int)
-        points = np.tile(theta, (count, 1))
+        # A step from elsewhere to where a steep curve needs them would leave them no digit.
+        points = np.tile(np.where(self.linear, self.nearest_zero, theta), (count, 1))
         points[:, [self.model.free.index(name) for name in self.drawn]] = drawn
         return points[np.lexsort(cells.T)]
 
