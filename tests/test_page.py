@@ -152,9 +152,9 @@ def test_levels_have_a_slider_and_a_curve_each_and_rows_can_be_left_out(watch):
 def test_cures_name_the_controls_of_the_view():
     cures = [cure for _, *both in ENDINGS.values() for cure in both if cure]
     cures += [one.cure for one in STATUSES.values()]
-    walks = [cure for cure in cures if "learning rate" not in cure and "tolerance" not in cure]
-    assert len(walks) > 20
-    for cure in walks:
+    for cure in cures:
+        if "learning rate" in cure or "tolerance" in cure:  # of a descent of sgdfit.fit
+            continue
         said = on_page(cure.replace("{mended}", '--where "x > 0" (in Python where="x > 0")'))
         assert not re.search(
             "--|start=|where=|command line|in Python|steps \\(|bound the par", said
@@ -202,26 +202,17 @@ def test_fit_for_me_ends_at_the_least_squares(watch):
     assert land["star"] == pytest.approx([answer["a"].value, answer["b"].value])
 
 
-@pytest.mark.parametrize(
-    ("sample", "x", "y", "moved"),
-    [("tutorial", 0.0, 3.0, ["c"]), ("peak", 6.0, 5.0, None)],
-)
-def test_a_pull_leads_the_curve_to_a_point_by_the_least_change(watch, sample, x, y, moved):
+def test_a_pull_leads_the_curve_to_a_point_and_is_undone_as_a_whole(watch):
     view = watch()
-    view.ask("data", "frame", kind="sample", name=sample)
+    view.ask("data", "frame", kind="sample", name="peak")
     view.ask("pause", "landscape")
-    before = dict(view.session.values)
-    count = len(view.said)
+    before, count = view.session.values, len(view.said)
     for _ in range(8):  # a drag is many pulls
-        view.session.handle({"type": "pull", "x": x, "y": y})
+        view.session.handle({"type": "pull", "x": 6.0, "y": 5.0})
         time.sleep(0.05)
-    prediction, (axis,) = view.session.model.prediction, view.session.model.variables
-    through = pytest.approx(y, rel=1e-6)
-    frame = view.wait(
-        "frame", count, lambda one: evaluate(prediction, {**one["values"], axis: x}) == through
-    )
-    assert moved is None or frame["pulled"] == moved
-    view.session.handle({"type": "back"})  # the drag as a whole
+    curve, there = view.session.model.prediction, pytest.approx(5.0, rel=1e-6)
+    view.wait("frame", count, lambda one: evaluate(curve, {**one["values"], "x": 6.0}) == there)
+    view.session.handle({"type": "back"})
     view.wait("frame", count, lambda one: one["values"] == before)
 
 
@@ -293,13 +284,6 @@ def test_rows_that_no_parameters_fit_are_named(watch):
     assert "row 1" in text
 
 
-def test_moving_a_parameter_without_a_step_leaves_one_leg(watch):
-    view = watch()
-    for value in range(5):
-        view.ask("set", name="a", value=value)
-    assert len(view.session.legs) == 1
-
-
 @pytest.mark.parametrize(
     ("message", "said"),
     [
@@ -338,7 +322,7 @@ def test_what_cannot_be_done_is_said_and_nothing_changes(watch, message, said):
     assert view.ask("pause")["values"] == before["values"]
 
 
-def test_data_that_are_pasted_or_dropped_are_fitted(watch, tmp_path):
+def test_data_that_are_pasted_or_dropped_are_fitted(watch, tmp_path, monkeypatch):
     view = watch()
     assert (
         view.ask("data", "scene", kind="text", text="a,b\n0,1\n1,2\n2,4")["formula"]
@@ -353,10 +337,8 @@ def test_data_that_are_pasted_or_dropped_are_fitted(watch, tmp_path):
     pq.write_table(pa.table({"x": [1.0, 2, 3], "y": [2.0, 4, 6]}), tmp_path / "f.parquet")
     content = (tmp_path / "f.parquet").read_bytes()
     assert view.ask("data", "scene", kind="file", content=content)["columns"] == ["x", "y"]
-    zeros = pa.table({f"c{k}": np.zeros(1_000_000) for k in range(21)})
-    pq.write_table(zeros, tmp_path / "f.parquet", compression="zstd")
-    content = (tmp_path / "f.parquet").read_bytes()
-    assert "21,000,000 numbers" in view.ask("data", "error", kind="file", content=content)["text"]
+    monkeypatch.setattr("sgdfit.page.uploads.MOST_NUMBERS", 5)
+    assert "6 numbers" in view.ask("data", "error", kind="file", content=content)["text"]
 
 
 def test_messages_with_arrays_arrive_as_they_were():
