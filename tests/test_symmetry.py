@@ -91,7 +91,7 @@ CASES = [
     Case("a*(exp(-x/s) - exp(-x/t))", 2, (-1, 2, 3), (1, 3, 2)),
     Case("a*(exp(-alpha*x) - exp(-beta*x))", 2, (-1, 4, 2), (1, 2, 4)),
     Case("a*(f*exp(-k*x) + (1 - f)*exp(-l*x))", 2, (3, 0.25, 2, 1), (3, 0.75, 1, 2),
-         ("k and l can be exchanged while f changes along: the smaller of k and l comes first;"
+         ("l and k can be exchanged while f changes along: the larger of them is l;"
           " f = 0.25, k = 2 and l = 1 fit as well",)),
     Case("(1 - f)*exp(-kf*x) + f*exp(-ks*x)", 2, (0.25, 1, 2), (0.75, 2, 1)),
     Case("a*(1 - f/100*exp(-x/s) - (100 - f)/100*exp(-x/t))", 2, (3, 25, 2, 1), (3, 75, 1, 2)),

@@ -403,9 +403,6 @@ def _header(
     def clean(k: int) -> bool:
         return len(rows[k]) != width or all(value(rows[k][j]) for j in numeric)
 
-    def full(k: int) -> bool:
-        return all(is_number(field) for j, field in enumerate(rows[k]) if j in numeric)
-
     whole = len(rows)
     ends = (k for k in range(whole) if len(rows[k]) == width and any(rows[k]) and not words(k))
     above = [k for k in range(next(ends, whole)) if words(k)] if numeric else []
@@ -417,8 +414,8 @@ def _header(
     top, last = ((named or above)[0], above[-1]) if above else (first, first)
     later = max((k for k in range(top + 1, whole) if numeric and words(k)), default=top)
     # Lines that are neither names nor rows, then names: all these may be what the file begins with.
-    if last - top > 1 or (later > last and len(numeric) > 1 and not full(last + 1)
-                          and all(map(clean, range(later + 1, whole)))):  # fmt: skip
+    mixed = later > last and len(numeric) > 1 and not (clean(last + 1) and all(rows[last + 1]))
+    if last - top > 1 or (mixed and all(map(clean, range(later + 1, whole)))):
         # Of two rows of words next to each other, the second one holds units.
         after = later > 1 and words(later - 1) and not words(later - 2)
         after = after and found[later][0] - found[later - 1][0] == 1

@@ -364,18 +364,17 @@ class Symmetries:
             both = frozenset((*some, *others))
             if not 0 < len(some) == len(others) < 4 or both <= settled or both in tried:
                 continue
-            for pairs in (sorted(zip(some, order, strict=True)) for order in permutations(others)):
-                swap = {self.symbols[i]: self.symbols[j] for i, j in pairs}
-                swap |= {other: one for one, other in swap.items()}
-                moving = [atom for atom in atoms if not held[atom].isdisjoint(swap)]
-                if one.xreplace(swap) == other and atoms.issuperset(
-                    m.xreplace(swap) for m in moving
-                ):
+            for order in permutations(others):
+                swap = {self.symbols[i]: self.symbols[j] for i, j in zip(some, order, strict=True)}
+                swap |= {b: a for a, b in swap.items()}
+                moving = (atom for atom in atoms if not held[atom].isdisjoint(swap))
+                if atoms.issuperset(atom.xreplace(swap) for atom in moving):
                     tried.add(both)
-                    turn = self._share(min(pairs, sorted((j, i) for i, j in pairs)), swap)
+                    first = self.symbols[min(both)]
+                    turn = self._share(first, swap[first], swap)
                     yield from () if turn is None else (turn,)
 
-    def _share(self, pairs: list[tuple[int, int]], swap: dict[Expr, Expr]) -> Turn | None:
+    def _share(self, first: Expr, last: Expr, swap: dict[Expr, Expr]) -> Turn | None:
         """Return an exchange of parameters and what changes along, such as f to 1 - f."""
         swapped = self.prediction.xreplace(swap)
         for own in self.symbols:
@@ -388,15 +387,8 @@ class Symmetries:
             images = swap | {own: image}
             if image is None or not self.movable.issuperset(moved.name for moved in images):
                 continue
-            parts = [[self.names[i] for i in part] for part in zip(*pairs, strict=True)]
-            first, last = (self.symbols[i] for i in pairs[0])
-            larger = _faster(first.name, last.name) * self._falls(pairs[0][0]) > 0
-            return Turn(
-                {self.symbols.index(moved): to for moved, to in images.items()},
-                first - last if larger else last - first,
-                f"{' and '.join(map(', '.join, parts))} can be exchanged while {own} changes along",
-                f"the {'larger' if larger else 'smaller'} of {first} and {last} comes first",
-            )
+            falls = _faster(first.name, last.name) * self._falls(self.symbols.index(first)) > 0
+            return self._turn(*((first, last) if falls else (last, first)), images)
         return None
 
     def _turn(self, larger: Expr, smaller: Expr, images: dict[Expr, Expr]) -> Turn:

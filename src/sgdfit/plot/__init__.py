@@ -106,13 +106,10 @@ def figure_class() -> type[Figure]:
             return bytes(self.flat[0].figure._repr_png_())
 
     class Figure(matplotlib.figure.Figure):
-        def add_subplot(self, *args: Any, **options: Any) -> Any:
-            ax: Any = super().add_subplot(*args, **options)
-            ax._repr_png_ = self._repr_png_
-            return ax
-
         def subplots(self, *args: Any, **options: Any) -> Any:
             axes = super().subplots(*args, **options)
+            for ax in np.ravel(axes):
+                ax._repr_png_ = self._repr_png_
             return axes.view(AxesArray) if isinstance(axes, np.ndarray) else axes
 
         def _repr_png_(self) -> bytes:
