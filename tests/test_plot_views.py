@@ -70,6 +70,16 @@ def test_axes_are_logarithmic_where_the_data_or_the_user_ask(x, log, scales):
     assert (curve.get_xscale(), curve.get_yscale()) == scales
 
 
+def test_a_logarithmic_axis_says_what_it_cannot_show():
+    fit = sgdfit.fit("y = a*x + b", {"x": np.arange(-3.0, 7), "y": np.arange(10.0)})
+    curve, _ = fit.plot(log="x")
+    told = [text.get_text() for text in curve.get_legend().get_texts()]
+    assert told[0] == "10 rows, 4 not shown"
+    below = sgdfit.fit("y = a*x + b", {"x": -np.arange(1.0, 9), "y": np.arange(8.0)})
+    with pytest.raises(UsageError, match="log='xy' shows only what is above 0"):
+        below.plot(log="xy")
+
+
 def test_several_variables_have_a_curve_each_with_the_others_at_their_medians():
     u, v = RANDOM.uniform(0, 3, (2, 80))
     fit = sgdfit.fit("y = a*exp(-k*u) + b*v", {"u": u, "v": v, "y": 2 * np.exp(-u) + 0.7 * v})

@@ -207,8 +207,16 @@ def draw_curve(
             seen.axis, seen.target, bars, fmt="none", ecolor=look.faint, elinewidth=1, zorder=1.9
         )
     log = chosen_log(seen, log)
+    logged = [v for name, v in zip("xy", seen.points, strict=True) if name in log]
+    shown = np.logical_and.reduce([v > 0 for v in logged]) if logged else np.isfinite(seen.axis)
+    if not shown.any():
+        raise UsageError(f"log={log!r} shows only what is above 0, of which there is nothing")
+    whole = seen.density
+    left_out = whole.rows - whole.curve.counts.sum() if whole else np.count_nonzero(~shown)
+    if left_out:
+        rows += f", {left_out:,} not shown"
     spaced = np.geomspace if "x" in log else np.linspace
-    x = spaced(seen.axis.min(), seen.axis.max(), GRID)
+    x = spaced(seen.axis[shown].min(), seen.axis[shown].max(), GRID)
     if ON_ALL_ROWS in (result.called or ""):
         x = np.sort(seen.axis)  # at other rows it is another curve
     curve = drawable(seen.curve(x, seen.end))

@@ -20,7 +20,17 @@ from sgdfit.formula.formula import to_text
 from sgdfit.formula.parsing import parse_expression
 from sgdfit.model.model import Model
 from sgdfit.plot.density import Density, Grid
-from sgdfit.plot.style import Style, drawable, dress, label, legend, ramp, shortened, style_of
+from sgdfit.plot.style import (
+    MOST_POINTS,
+    Style,
+    drawable,
+    dress,
+    label,
+    legend,
+    ramp,
+    shortened,
+    style_of,
+)
 from sgdfit.result.result import Result
 
 if TYPE_CHECKING:
@@ -79,9 +89,11 @@ class PlotData(NamedTuple):
     def part(self, group: int) -> PlotData:
         """Return the rows of a group."""
         own = self.group_of == group
-        rows = {name: getattr(self, name)[own] for name in ROWWISE}
+        rows: dict[str, Any] = {name: getattr(self, name)[own] for name in ROWWISE}
         columns = {name: column[own] for name, column in self.columns.items()}
-        return self._replace(columns=columns, held=self.groups[group], groups=(), **rows)
+        return self._replace(
+            columns=columns, held=self.groups[group], groups=(), source=None, density=None, **rows
+        )
 
     @property
     def points(self) -> tuple[Array, Array]:
@@ -177,30 +189,36 @@ def seen_rows(
 
 
 def with_densities(slices: Sequence[PlotData], logs: Sequence[str]) -> list[PlotData]:
-    """Return each with the density of all rows, where it has but some; that takes one pass."""
-    source = slices[0].source
-    if source is None or slices[0].density is not None:
+    """Return each with its density where rows are many; of all rows, which may take one pass."""
+    first, source = slices[0], slices[0].source
+    if first.density is not None or (source is None and len(first.target) <= MOST_POINTS):
         return list(slices)
     grids = [
         (Grid(*one.points, log), Grid(*one.residuals, log.replace("y", "")))
         for one, log in zip(slices, logs, strict=True)
     ]
     rows, squares = 0, 0.0
-    with np.errstate(all="ignore"):
-        for chunk in source.chunks():
-            columns = dict(zip(source.names, map(np.asarray, chunk), strict=True))
-            columns = {name: column.astype(float, copy=False) for name, column in columns.items()}
-            rows += (count := len(chunk[0]))
-            one = slices[0]
-            whole = seen_rows(one.model, columns, one.end, np.ones(count), one.scales)
-            residual = whole.target - whole.predicted
-            squares += float(residual[np.isfinite(residual)] @ residual[np.isfinite(residual)])
-            for like, (curve, left) in zip(slices, grids, strict=True):
-                part = whole.slice(like.over, like.held) if like.held else whole
-                curve.add(*part.points)
-                left.add(*part.residuals)
+    for chunk in [()] if source is None else source.chunks():
+        parts = slices if source is None else _slices_of(slices, source.names, chunk)
+        for part, (curve, left) in zip(parts, grids, strict=True):
+            curve.add(*part.points)
+            left.add(*part.residuals)
+        rows += len(parts[0].target)
+        residual = parts[0].residuals[1]
+        squares += float(np.sum(residual[np.isfinite(residual)] ** 2))
     made = [Density(rows, curve, left, squares) for curve, left in grids]
     return [one._replace(density=each) for one, each in zip(slices, made, strict=True)]
+
+
+def _slices_of(
+    slices: Sequence[PlotData], names: Sequence[str], chunk: Sequence[Array]
+) -> list[PlotData]:
+    """Return the same slices of other rows."""
+    columns = {n: np.asarray(column, float) for n, column in zip(names, chunk, strict=True)}
+    with np.errstate(all="ignore"):
+        one, ones = slices[0], np.ones(len(chunk[0]))
+        whole = seen_rows(one.model, columns, one.end, ones, one.scales)
+        return [whole.slice(like.over, like.held) if like.held else whole for like in slices]
 
 
 def _values(expression: Any, values: dict[str, Any], rows: int) -> Array:

@@ -12,8 +12,8 @@ from sgdfit.data.groups import read_groups
 from sgdfit.data.levels import label as as_label
 from sgdfit.errors import UsageError, did_you_mean
 from sgdfit.fitting.entry import fit
-from sgdfit.plot import axis_names, draw_curve, figure_class, group_name
-from sgdfit.plot.landscape import PlotData, plot_data, seen_rows
+from sgdfit.plot import axis_names, chosen_log, draw_curve, figure_class, group_name
+from sgdfit.plot.landscape import PlotData, plot_data, seen_rows, with_densities
 from sgdfit.plot.style import Style, dress, label, legend, plain, scatter, shortened, style_of
 from sgdfit.result.fits import Fits, Source
 from sgdfit.result.result import Result
@@ -155,6 +155,7 @@ def _draw(panels: Sequence[Panel], formula: str, said: str, log: str | None, loo
             low, room = seen.target.min(), np.ptp(seen.target) or 1.0
             limits.append((low - 0.1 * room, low + 1.9 * room))  # the text stands above the points
             continue
+        (seen,) = with_densities([seen], [chosen_log(seen, log)])
         drawn = draw_curve(result, seen, ax, look, log)
         handles |= dict(zip(("rows", *[*drawn.handles][1:]), drawn.handles.values(), strict=True))
         limits.append(drawn.limits)
