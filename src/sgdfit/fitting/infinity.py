@@ -78,6 +78,7 @@ def at_infinity(problem: Problem, outcome: Outcome, first: bool = True) -> Outco
     vanished = _vanished(problem, outcome)
     if vanished is not None:
         return outcome._replace(limit=vanished)
+    outcome = _without_idle(problem, outcome)
     whole = problem.data.whole is not None and problem.rows <= ALL
     some = problem if whole else problem.on_rows(problem.data.sample(FEW, 0))
     some = some._replace(callback=None, steps=REFIT_STEPS)
@@ -217,6 +218,21 @@ def _vanished(problem: Problem, outcome: Outcome) -> Limit | None:
     if not relative_offset(quadratic, theta, rest, problem.rows) <= ARRIVED:
         return None
     return Limit(problem.names[bound.argmax()], (), None, ~(idle | bound), idle | bound, (), True)
+
+
+def _without_idle(problem: Problem, outcome: Outcome) -> Outcome:
+    """Return the outcome, walked on by the others where parameters hardly have an effect.
+
+    Their slopes, however small, ask for steps so long that none of any length leads down.
+    """
+    assert outcome.quadratic is not None  # the caller has looked
+    deviation = math.sqrt(outcome.quadratic.noise_sum / 2 / problem.rows)
+    idle = np.abs(outcome.theta) * outcome.quadratic.norms <= SAME * deviation
+    if not idle.any() or idle.all():
+        return outcome
+    rest = problem.holding(np.flatnonzero(idle).tolist())._replace(callback=None)
+    other = walk(rest, outcome.theta, [problem.rows])
+    return merge_runs(outcome, other) if other.loss < outcome.loss else outcome
 
 
 def _is_vague(problem: Problem, outcome: Outcome) -> bool:

@@ -17,7 +17,7 @@ from sympy.codegen.cfunctions import log1p
 from sgdfit.formula.evaluation import evaluate
 from sgdfit.formula.formula import symbol, to_text
 from sgdfit.formula.parsing import parse_expression
-from sgdfit.formula.real import Logistic
+from sgdfit.formula.real import Erfcx, Logistic
 from sgdfit.model.model import Model
 from sgdfit.model.separation import separate
 
@@ -230,7 +230,7 @@ def _terms(model: Model, basis: Expr, way: Way) -> list[tuple[Expr, Expr]]:
     part = sympy.expand_mul(_analytic(basis.xreplace(way.at)), deep=False)
     constant, part = part.as_independent(*columns, as_Add=True)
     factor, part = part.as_independent(*columns, as_Add=False)
-    terms = [] if constant == 0 else [(constant, sympy.S.One)]
+    terms = list[tuple[Expr, Expr]]()
     rest, exponent = sympy.S.One, sympy.S.Zero
     for power in sympy.Mul.make_args(part):
         if isinstance(power, sympy.exp):
@@ -244,12 +244,17 @@ def _terms(model: Model, basis: Expr, way: Way) -> list[tuple[Expr, Expr]]:
             break
     else:
         return []
-    rest *= sympy.exp(sum((c * VANISHING**k for k, c in powers.items()), sympy.S.Zero))
+    tidied = (sympy.factor(c) * VANISHING**k for k, c in powers.items())
+    rest *= sympy.exp(sum(tidied, sympy.S.Zero))
     for k, coefficient in sorted((_coefficients(rest) or {}).items()):
         tidy = sympy.factor if coefficient.is_Add else sympy.factor_terms
         size, shape = tidy(coefficient).as_independent(*columns, as_Add=False)
-        terms.append((factor * sympy.exp(origin) * VANISHING**k * size, shape))
-    return terms
+        size *= factor * sympy.exp(origin) * VANISHING**k
+        if shape == 1 and not size.has(VANISHING):
+            constant += size  # of 1 - 1/(1 + x*#) nothing is left
+        else:
+            terms.append((size, shape))
+    return [(constant, sympy.S.One), *terms] if sympy.expand(constant) != 0 else terms
 
 
 def _coefficients(part: Expr) -> dict[int, Expr] | None:
@@ -289,6 +294,14 @@ def _analytic(part: Expr) -> Expr:
     args = [_analytic(arg) for arg in part.args]
     if isinstance(part, sympy.exp):
         return sympy.exp(_distributed(args[0]))
+    if isinstance(part, sympy.erfc | Erfcx):
+        for k in range(1, ORDERS + 1):
+            finite = sympy.cancel(sympy.together(args[0] * VANISHING**k))
+            if _is_usable(finite.subs(VANISHING, 0)):
+                # Abramowitz & Stegun 7.1.23, where the argument is above 0, which a fit shows.
+                tail = VANISHING**k / finite / sympy.sqrt(sympy.pi)
+                is_scaled = isinstance(part, Erfcx)
+                return tail if is_scaled else tail * sympy.exp(sympy.expand(-(args[0] ** 2)))
     is_log = isinstance(part, sympy.log)
     if is_log:
         if isinstance(args[0], sympy.exp):
