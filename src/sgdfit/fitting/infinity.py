@@ -113,7 +113,7 @@ def at_infinity(problem: Problem, outcome: Outcome, first: bool = True) -> Outco
         return at if limit.gaps else _fitted(plain.holding([i]), at, curves) or at
     # Without effect a parameter is at no limit, but far from where it has one.
     is_there = has_arrived(problem, outcome) or problem.is_exact(outcome.theta, outcome.quadratic)
-    if is_there or not outcome.quadratic.norms.all():
+    if is_there or outcome.quadratic is None or not outcome.quadratic.norms.all():
         return outcome
     # Floating point may end before the loss stops falling.
     plain = problem._replace(callback=None)
