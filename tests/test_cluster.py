@@ -150,6 +150,21 @@ def test_workers_write_predictions_to_a_folder_whole_or_not_at_all(cluster, fold
     assert sorted(os.listdir(tmp_path)) == ["here.parquet", "out"]
 
 
+def test_groups_are_fitted_by_workers_as_they_are_here(cluster, tmp_path):
+    rng = np.random.default_rng(3)
+    site, x = np.repeat(np.arange(40), 12), np.tile(np.linspace(0, 3, 12), 40)
+    order = rng.permutation(len(x))
+    y = (1 + site) * x + rng.standard_normal(len(x))
+    table = pa.table({"site": site, "x": x, "y": y}).take(order)
+    pq.write_table(table, tmp_path / "g.parquet", row_group_size=70)
+    here = sgdfit.fit_many(LINE, tmp_path / "g.parquet", "site")
+    there = sgdfit.fit_many(LINE, tmp_path / "g.parquet", "site", cluster=cluster.client)
+    assert there.groups.equals(here.groups)
+    np.testing.assert_array_equal(there.first, here.first)
+    np.testing.assert_allclose(there.values, here.values, rtol=1e-8)
+    np.testing.assert_allclose(there.stderr, here.stderr, rtol=1e-8)
+
+
 class Killing:
     """A callback that kills a process in the middle of the pass that it is told of."""
 

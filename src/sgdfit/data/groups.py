@@ -73,7 +73,7 @@ def read_groups(
     ({'site': ['B', 'A']}, [0, 2, 3], [1.0, 3.0, 2.0])
     """
     held, size, shared = list[Any](), 0, Partition(table.label)
-    for block in _blocks(table, names, by, missing):
+    for block in keyed_blocks(table, names, by, missing):
         held.append(block)
         size += block.nbytes
         # To sort them takes as much again. What came in memory may do so.
@@ -81,11 +81,11 @@ def read_groups(
             shared.add(held)
             held, size = [], 0
     if not shared.writers:
-        yield _grouped(held, names, by)
+        yield grouped(held, names, by)
         return
     shared.add(held)
     for some in shared.read():
-        yield _grouped(some, names, by)._replace(is_part=True)
+        yield grouped(some, names, by)._replace(is_part=True)
 
 
 def find_levels(
@@ -153,12 +153,18 @@ def _number_blocks(table: Table, names: Sequence[str], missing: str) -> Iterator
             yield batch.finite
 
 
-def _blocks(table: Table, names: Sequence[str], by: Sequence[str], missing: str) -> Iterator[Any]:
-    """Yield Arrow tables: the columns of groups, the rows' numbers, the columns ``names``."""
+def keyed_blocks(
+    table: Table, names: Sequence[str], by: Sequence[str], missing: str, first: int = 0
+) -> Iterator[Any]:
+    """Yield Arrow tables: the columns of groups, the rows' numbers, the columns ``names``.
+
+    Rows are numbered from ``first`` on.
+    """
     import pyarrow as pa
     import pyarrow.compute as pc
 
     for rows, columns, keys in _columns(table, names, by, missing):
+        rows = rows + first
         keep = np.ones(len(rows), bool)
         for k, name in enumerate(by):
             column = keys.column(name)
@@ -207,11 +213,11 @@ def _columns(
         raise DataError(f"{table.label} has no rows; give at least one")
 
 
-def _grouped(blocks: Sequence[Any], names: Sequence[str], by: Sequence[str]) -> Groups:
+def grouped(blocks: Sequence[Any], names: Sequence[str], by: Sequence[str]) -> Groups:
     """Return the rows of some blocks by groups, in the order in which these first appear."""
     import pyarrow as pa
 
-    whole = pa.concat_tables(blocks, promote_options="permissive").combine_chunks()
+    whole = concatenated(blocks).combine_chunks()
     keys = whole.select(range(len(by))).rename_columns(list(by))
     rows, *columns = (np.asarray(column) for column in whole.columns[len(by) :])
     codes = np.zeros(len(rows), np.int64)
@@ -236,6 +242,23 @@ def _grouped(blocks: Sequence[Any], names: Sequence[str], by: Sequence[str]) -> 
     return Groups(keys.take(first), offsets, rows, begun, named)
 
 
+def concatenated(blocks: Sequence[Any]) -> Any:
+    """Return Arrow tables one below the other, whatever the types of their keys."""
+    import pyarrow as pa
+
+    return pa.concat_tables(blocks, promote_options="permissive")
+
+
+def share_out(block: Any, parts: int) -> list[Any]:
+    """Return the rows of a block in so many parts, by the first of the columns of groups."""
+    codes = block.column(0).combine_chunks().dictionary_encode()
+    part = [zlib.crc32(repr(key).encode()) % parts for key in codes.dictionary.to_pylist()]
+    of_row = np.array(part, dtype=np.int64)[np.asarray(codes.indices)]
+    order = np.argsort(of_row, kind="stable")
+    ends = np.cumsum(np.bincount(of_row, minlength=parts))
+    return [block.take(some) for some in np.split(order, ends[:-1])]
+
+
 class Partition:
     """Files that share out rows by the first of the columns that tell groups apart."""
 
@@ -252,14 +275,9 @@ class Partition:
                 self.folder = SpillFolder()
                 self.paths = [f"{self.folder.path}/{k}.arrows" for k in range(PARTS)]
                 self.writers = [pa.ipc.new_stream(path, block.schema) for path in self.paths]
-            codes = block.column(0).combine_chunks().dictionary_encode()
-            part = [zlib.crc32(repr(key).encode()) % PARTS for key in codes.dictionary.to_pylist()]
-            of_row = np.array(part)[np.asarray(codes.indices)]
-            order = np.argsort(of_row, kind="stable")
-            ends = np.cumsum(np.bincount(of_row, minlength=PARTS))
-            for writer, some in zip(self.writers, np.split(order, ends[:-1]), strict=True):
+            for writer, some in zip(self.writers, share_out(block, PARTS), strict=True):
                 if len(some):
-                    self._write(writer, block.take(some))
+                    self._write(writer, some)
 
     def _write(self, writer: Any, rows: Any) -> None:
         import pyarrow as pa

@@ -9,20 +9,29 @@ group is given to `fit`.
 from __future__ import annotations
 
 import inspect
+import operator
 import reprlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from sgdfit.data.groups import Groups, read_groups
+from sgdfit.data.groups import (
+    Groups,
+    concatenated,
+    grouped,
+    keyed_blocks,
+    read_groups,
+    share_out,
+)
 from sgdfit.data.readers import open_table
-from sgdfit.data.rows import timed
+from sgdfit.data.rows import dataset_table, timed
 from sgdfit.data.table import Table, check_policy
 from sgdfit.data.times import TimeScales, as_time_unit, said_of_columns
-from sgdfit.errors import UsageError, did_you_mean
+from sgdfit.errors import DataError, UsageError, did_you_mean
+from sgdfit.fitting.cluster import Cluster, cluster_for, rows_on_cluster
 from sgdfit.fitting.entry import fit
 from sgdfit.fitting.multistart import missing as missing_starts
 from sgdfit.fitting.options import MOST_STEPS, Options, as_resources, settle
@@ -36,6 +45,8 @@ from sgdfit.fitting.weights import (
     is_array,
     with_column,
 )
+from sgdfit.fitting.worker import Source as RowSource
+from sgdfit.fitting.worker import rows_of
 from sgdfit.formula.formula import Formula
 from sgdfit.kernel.forms import choose_form
 from sgdfit.kernel.kernel import Chunk
@@ -54,10 +65,12 @@ PLAIN = {
     "start", "bounds", "fixed", "tied", "sigma", "weights", "absolute_sigma", "response",
     "constant", "seed", "level", "loss",
 }  # fmt: skip
+# Shares of the groups for each thread of a cluster.
+GROUP_SHARES = 4
 # Options of `fit` that speak of a single run.
 SINGLE = (
     "callback", "callback_every", "trace_every", "checkpoint", "resume", "announce", "tell",
-    "intervals", "bootstrap", "cluster",
+    "intervals", "bootstrap",
 )  # fmt: skip
 STATED = ("response", "jacobian", "loss", "start", "bounds", "fixed", "tied", "constant")
 # Fewer groups are done by `fit` before the code is compiled, which takes some seconds.
@@ -97,6 +110,7 @@ def fit_many(
     memory: int | str | None = None,
     threads: int | None = None,
     progress: Callable[[int, int], object] | None = None,
+    cluster: object = None,
     **options: Any,
 ) -> Fits:
     """Fit a formula to each group of rows by itself.
@@ -116,6 +130,8 @@ def fit_many(
         fit into memory are parted on disk first.
     progress : callable, optional
         Called with how many groups are done, and of how many.
+    cluster : str or distributed.Client, optional
+        As for `sgdfit.fit`: its workers share the groups out among them, and fit each by itself.
     **options
         Those of `sgdfit.fit`, such as ``start``, ``bounds``, ``sigma`` or ``loss``. Without a
         start, a few groups are searched and lend theirs to the others.
@@ -164,16 +180,22 @@ def fit_many(
             table, options[what] = with_column(table, what, values, data, columns)
     scales = TimeScales(unit=as_time_unit(time_unit))
     table = timed(table, scales)
-    task, parts = _task(formula, table, options, resources.threads), list[Fits]()
-    for groups in read_groups(table, task.names, columns, missing, resources.budget):
+    task, parts = _task(formula, table.names, options, resources.threads), list[Fits]()
+
+    def tell(done: int, count: int) -> None:
         before = sum(map(len, parts))
+        if progress is not None:
+            progress(before + done, before + count)
 
-        def tell(done: int, count: int, before: int = before) -> None:
-            if progress is not None:
-                progress(before + done, before + count)
-
-        task, fits = _fit_groups(task, groups, table.label, tell)
-        parts.append(fits)
+    with cluster_for(cluster, data) as workers:
+        if workers is not None:
+            for fits in _fit_on_cluster(workers, task, table, columns, missing):
+                tell(len(fits), len(fits))
+                parts.append(fits)
+        else:
+            for groups in read_groups(table, task.names, columns, missing, resources.budget):
+                task, fits = _fit_groups(task, groups, table.label, tell)
+                parts.append(fits)
     notes = tuple(said_of_columns(scales))
     if resources.threads > 1 and not can_share(task.options):
         notes += (ONE_CORE,)
@@ -225,12 +247,12 @@ def _spreads(values: Any, shape: tuple[int, ...]) -> bool:
         return False
 
 
-def _task(formula: Any, table: Table, options: dict[str, Any], threads: int) -> Task:
+def _task(formula: Any, columns: Sequence[str], options: dict[str, Any], threads: int) -> Task:
     """Return what is done with each group, checked before a row is read."""
     stated = {name: options[name] for name in STATED if name in options}
     sought = stated.get("start") in ("search", "random")
     stated |= {"start": None} if sought else {}
-    model = build(formula, table.names, **stated, seed=options.get("seed", 0))
+    model = build(formula, columns, **stated, seed=options.get("seed", 0))
     weights, sigma = options.get("weights"), options.get("sigma")
     absolute, covariance = options.get("absolute_sigma", False), options.get("covariance", "auto")
     weighting = as_weighting(weights, sigma, absolute, covariance, model.loss)
@@ -252,6 +274,55 @@ def _task(formula: Any, table: Table, options: dict[str, Any], threads: int) -> 
     has_starts = model.is_linear or not any(unknown)
     known = starts if has_starts else None
     return Task(model, weighting, options, names, small, known, threads)
+
+
+def _fit_on_cluster(
+    cluster: Cluster, task: Task, table: Table, by: Sequence[str], missing: str
+) -> Iterator[Fits]:
+    """Yield the fits of groups that workers share out: first all rows, then the work."""
+    rows = rows_on_cluster(cluster, table, task.names, missing=missing)
+    submit, parts = cluster.client.submit, GROUP_SHARES * max(1, cluster.threads)
+    spread = [
+        submit(
+            _spread, rows.source, run, first - 1, list(by), parts, *rows.futures(run), pure=False
+        )
+        for run, first in rows.runs_of_groups(numbered=True)
+    ]
+    options = {name: value for name, value in task.options.items() if name != "formula"}
+    given = task.options["formula"], table.names, options, list(by), table.label
+    tasks = (
+        [*given, *(submit(operator.getitem, some, k, pure=False) for some in spread)]
+        for k in range(parts)
+    )
+    found = [fits for fits in cluster.map(_fit_share, tasks) if fits is not None]
+    if not found:
+        raise DataError(f"{table.label} has no rows; give at least one")
+    yield from found
+
+
+def _spread(
+    source: RowSource, groups: range, first: int, by: list[str], parts: int, *partitions: Any
+) -> list[Any]:
+    """Return the rows of row groups in shares, each with all rows that it has of a group."""
+    rows = rows_of(source, dict(zip(groups, partitions, strict=False)))
+    some = tuple(rows.dataset.row_groups[k] for k in groups)
+    table = dataset_table(rows.dataset._replace(row_groups=some), source.where)
+    blocks = keyed_blocks(table, source.names, by, source.missing, first)
+    shares = zip(*(share_out(block, parts) for block in blocks), strict=True)
+    return [concatenated(share) for share in shares]
+
+
+def _fit_share(
+    formula: Formula, columns: Sequence[str], options: dict[str, Any], by: list[str], label: str,
+    *blocks: Any,
+) -> Fits | None:  # fmt: skip
+    """Fit the groups of a share."""
+    task = _task(formula, columns, options, 1)
+    some = [block for block in blocks if block.num_rows]
+    if not some:
+        return None
+    groups = grouped(some, task.names, by)
+    return _fit_groups(task, groups, label, lambda done, count: None)[1]
 
 
 def _fit_groups(
