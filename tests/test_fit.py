@@ -218,7 +218,7 @@ def test_as_many_rows_as_parameters_leave_no_errors():
 
 
 def test_fewer_rows_than_parameters_are_refused():
-    sentence = r"the data has 1 row for 2 free parameters \(a, b\); give at least as many"
+    sentence = r"the data has 1 row for 2 free parameters \('a', 'b'\); give at least as many"
     with pytest.raises(DataError, match=sentence):
         sgdfit.fit("y = a*x + b", {"x": [1.0], "y": [2.0]})
     fit = sgdfit.fit("y = a*x + b", {"x": [1.0], "y": [2.0]}, fixed="b=1", learning_rate=0.5)

@@ -231,6 +231,7 @@ BAD = {"site": ["A", "B"] * 4, "one": ["A"] * 8, "x": np.arange(8) / 2, "y": np.
     [
         ("y = a[site]*x + a", {}, "'a' stands without these brackets as well"),
         ("y = a[site]*x + a[one]", {}, "give each a name of its own"),
+        ("y = a[site, one]*x", {}, "no column .site, one.* a third one that joins"),
         ("y = a[sit]*x", {}, "no column 'sit'.* Did you mean 'site'"),
         ("y = x[site]*b", {}, "'x' is a column of the data"),
         ("y = exp[site]*x", {}, "'exp' is a function"),

@@ -72,6 +72,17 @@ def test_the_tutorials_run_is_that_of_its_loop(torch, loss, dtype, opaque):
     np.testing.assert_allclose(fit.trace.loss[:60], losses, rtol=1e-12)
 
 
+@pytest.mark.parametrize(("name", "option"), [("huber_loss", "delta"), ("smooth_l1_loss", "beta")])
+def test_a_robust_loss_of_torch_is_taken_over(torch, name, option):
+    def loss(prediction, target):
+        return getattr(torch.nn.functional, name)(prediction, target, **{option: 0.7})
+
+    x, y, *_ = tutorial(torch, torch.float64)
+    fit = sgdfit.fit(quad, {"x": x, "y": y}, response="y", loss=loss)
+    known = loss(quad(*map(fit.values.get, "abc"), x), y)
+    assert fit.loss == pytest.approx(float(known), rel=1e-12)
+
+
 def test_a_partial_fixes_what_it_binds(torch):
     x, y, *_ = tutorial(torch, torch.float64)
     fit = sgdfit.fit(functools.partial(quad, 2), {"x": x, "y": y}, response="y")

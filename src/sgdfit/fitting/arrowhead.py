@@ -27,12 +27,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sgdfit.errors import DataError, UsageError, counted, listed
+from sgdfit.errors import DataError, UsageError, listed
 from sgdfit.fitting.dataset import TrainingData
 from sgdfit.fitting.gauss_newton import walk
 from sgdfit.fitting.multistart import BETTER, ROWS_OF_A_LEVEL, facts_of, missing, residual_misfit
 from sgdfit.fitting.options import FORGETFUL, WALD, Options
-from sgdfit.fitting.problem import Groups, Minimum, Misfit, Outcome, Problem, merge_runs
+from sgdfit.fitting.problem import Groups, Minimum, Misfit, Outcome, Problem, merge_runs, too_few
 from sgdfit.fitting.sampling import FEW
 from sgdfit.fitting.trust_region import box_of
 from sgdfit.fitting.weights import SANDWICH, Weighting
@@ -377,12 +377,8 @@ def minimize_groups(problem: Problem) -> tuple[Problem, Outcome]:
     """Return how the run went, and the problem of the common parameters."""
     groups = problem.groups
     assert groups is not None  # the caller has looked
-    count = len(groups.model.free)
-    if problem.rows < count:
-        raise DataError(
-            f"{problem.label} has {counted(problem.rows, 'row')} for {count:,} free parameters;"
-            " give at least as many rows, or index fewer parameters"
-        )
+    if problem.rows < len(groups.model.free):
+        raise DataError(too_few(problem.label, problem.rows, groups.model.free))
     whole, facts = problem, None
     lent: Array = groups.values[:0]
     if missing(groups.model) and problem.options.search is not False:
@@ -436,7 +432,8 @@ def search_groups(problem: Problem) -> tuple[Problem, Array, StartSearch | None]
     known = {n: p.start for n, p in some.parameters.items()} | values
     lent = np.array([[known[member] for member in members] for members in families]).T
     facts = facts_of(found, chunk.rows)
-    open_ = _sought(groups)
+    families, unsaid = groups.model.formula.families.values(), {*missing(groups.model)}
+    open_ = np.array([[member in unsaid for member in members] for members in families]).T
     start = np.where(open_, np.median(lent, axis=0), groups.values)
     common = replace(
         problem.model,
@@ -446,7 +443,7 @@ def search_groups(problem: Problem) -> tuple[Problem, Array, StartSearch | None]
         },
     )
     everything = dict(groups.model.parameters)
-    for k, members in enumerate(groups.model.formula.families.values()):
+    for k, members in enumerate(families):
         for g, member in enumerate(members):
             if open_[g, k]:
                 own = everything[member]
@@ -457,13 +454,6 @@ def search_groups(problem: Problem) -> tuple[Problem, Array, StartSearch | None]
         lent,
         facts,
     )
-
-
-def _sought(groups: Groups) -> Array:
-    """Return which parameters of groups nobody gave a start for, bool[g, q]."""
-    sought = {*missing(groups.model)}
-    families = groups.model.formula.families.values()
-    return np.array([[member in sought for member in members] for members in families]).T
 
 
 def _of_levels(groups: Groups, chosen: Sequence[int]) -> Model:

@@ -15,7 +15,7 @@ from sgdfit.data.opening import open_rows
 from sgdfit.data.rows import ChunkedRows
 from sgdfit.data.table import Columns, Table
 from sgdfit.data.times import TimeScale, said_of_columns
-from sgdfit.errors import DataError, UsageError, counted, with_option
+from sgdfit.errors import DataError, UsageError, counted, listed, with_option
 from sgdfit.fitting.callbacks import Callback
 from sgdfit.fitting.cluster import open_on_cluster
 from sgdfit.fitting.dataset import TrainingData, take_in
@@ -490,8 +490,8 @@ def prepare(
 def too_few(label: str, rows: int, names: Sequence[str], weighty: str = "") -> str:
     """Say that there are fewer rows than parameters."""
     return (
-        f"{label} has {counted(rows, 'row')}{weighty} for {len(names)} free parameters"
-        f" ({', '.join(names)}); give at least as many rows, or fix some of them"
+        f"{label} has {counted(rows, 'row')}{weighty} for {len(names):,} free parameters"
+        f" ({listed(names)}); give at least as many rows, or fix some of them"
     )
 
 

@@ -50,9 +50,11 @@ _REDUCTIONS = {
     "outer", "percentile", "prod", "quantile", "std", "sum", "tensordot", "trapezoid", "var",
 }  # fmt: skip
 # Those of torch.nn.functional, in each row.
-_LOSSES: dict[str, Callable[[Any, Any], Traced]] = {
+_LOSSES: dict[str, Callable[..., Traced]] = {
     "mse_loss": lambda prediction, target: (prediction - target) ** 2,
     "l1_loss": lambda prediction, target: abs(prediction - target),
+    "huber_loss": lambda prediction, target, delta=1.0: _huber(prediction - target, delta),
+    "smooth_l1_loss": lambda prediction, target, beta=1.0: _huber(prediction - target, beta) / beta,
 }
 _BRANCH = (
     "the function branches on its data (an if, and/or, min() or max() of an argument);"
@@ -284,6 +286,11 @@ def _apply(name: str, *operands: Any) -> Traced:
     return Traced(apply(form, *head, *map(as_number, values)))
 
 
+def _huber(residual: Traced, delta: float) -> Traced:
+    far = abs(residual)
+    return _apply("where", far <= delta, residual**2 / 2, delta * (far - delta / 2))
+
+
 def _clip(x: Any, low: Any = None, high: Any = None, **named: Any) -> Traced:
     """Take the bounds by any name that NumPy and torch have for them; None stands for no bound."""
     for bound in (low, named.get("a_min"), named.get("min")):
@@ -350,8 +357,9 @@ class Traced:
         if name in ("clip", "clamp"):
             return _clip(*args, **(kwargs or {}))
         kwargs = {key: value for key, value in (kwargs or {}).items() if value is not None}
-        if name in _LOSSES and kwargs.pop("reduction", "mean") in ("mean", "none"):
-            return _LOSSES[name](*args)
+        averaged = name in _LOSSES and kwargs.pop("reduction", "mean") in ("mean", "none")
+        if averaged and kwargs.keys() <= {"delta", "beta"}:
+            return _LOSSES[name](*args, **kwargs)
         if name not in _REDUCTIONS and kwargs:
             raise FormulaError(
                 f"the function calls {name} with the named argument {next(iter(kwargs))!r};"

@@ -291,6 +291,8 @@ def with_subscripts(formula: Formula, columns: Sequence[str]) -> Formula:
             )
         elif column not in columns:
             near = did_you_mean(column, columns, as_column)
+            if "," in column:
+                near = " Of two columns give the data a third one that joins their values"
             trouble = (
                 f"the data have no column {column!r}; its columns are {listed(columns)}.{near}"
             )

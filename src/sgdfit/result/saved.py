@@ -42,6 +42,14 @@ def load(path: str | os.PathLike[str], function: Callable[..., Any] | None = Non
         When the file is missing, cut off, not a saved fit, or of a newer version.
     UsageError
         When ``function`` has other arguments than the one that was fitted.
+
+    Examples
+    --------
+    >>> import tempfile, sgdfit
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     sgdfit.fit("y = a*x", {"x": [1, 2, 3], "y": [2, 4, 6]}).save(f"{folder}/fit.json")
+    ...     load(f"{folder}/fit.json").predict({"x": [4]}).round(9)
+    array([8.])
     """
     origin = repr(os.fspath(path))
     try:
@@ -225,13 +233,9 @@ def _agreeing(result: Result) -> Result:
 def _checked(blocks: BlockCovariance, count: int) -> BlockCovariance:
     """Return the covariance of so many parameters in factors, refused where these do not agree."""
     c, q = len(blocks.common), blocks.own.shape[-1]
-    shapes = {
-        "common": (c, c), "slopes": (count, c), "group": (count,), "member": (count,),
-        "own": (count, q),
-    }  # fmt: skip
-    place = "the fit.block_covariance"
-    for name, shape in shapes.items():
-        shaped(f"{place}.{name}", getattr(blocks, name), float, shape)
+    shapes, place = ((c, c), (count, c), (count,), (count,), (count, q)), "the fit.block_covariance"
+    for name, factor, shape in zip(BlockCovariance._fields, blocks, shapes, strict=True):
+        shaped(f"{place}.{name}", factor, float, shape)
     inside = (blocks.group >= -1) & (blocks.member >= 0) & (blocks.member < q)
     if not (inside.all() and is_covariance(blocks.common) and np.isfinite(blocks.own).all()):
         raise DataError(f"{place} is none: a group, a place in it or a variance is out of range")
