@@ -202,6 +202,8 @@ REFUSED = [
     ("y = a*E**(k*x)", "xy", {}, FormulaError, r"'E' in .* write exp\(k\*x\), or hold"),
     ("y = scipy.special.erf(a*x)", "xy", {}, FormulaError, "write erf without the module"),
     ("y = np.polynomial.polyval(x, a)", "xy", {}, FormulaError, "write the polynomial out"),
+    ("y = a.*exp(-k.*x)", "xy", {}, FormulaError, "write \\*, / and \\^ without a point"),
+    ("y = a*I(x^2)", "xy", {}, FormulaError, "Write what is in the brackets alone"),
     ("y = np.piecewise(x, a)", "xy", {}, FormulaError, "has no place here: write where\\(cond"),
     ("a*u + b", None, {}, UsageError, "not known which names of 'a\\*u \\+ b' are variables"),
 ]  # fmt: skip

@@ -134,8 +134,9 @@ PEAKS = ("gaussian", "lorentzian", "voigt")
 _PIECES = "write np.where(condition, a, b), one within another for more pieces"
 # What to write instead of what is made of plain arithmetic or conditions.
 INSTEAD = {
-    "polyval": "write the polynomial out, as in (a*x + b)*x + c",
-    "piecewise": _PIECES, "select": _PIECES, "choose": _PIECES,
+    **dict.fromkeys(("polyval", "poly"), "write the polynomial out, as in (a*x + b)*x + c"),
+    **dict.fromkeys(("piecewise", "select", "choose", "if", "IF", "ifelse"), _PIECES),
+    "I": "write what is in the brackets alone, as in x^2",
     **dict.fromkeys(("mod", "remainder", "fmod"), "write x - m*np.floor(x/m)"),
     "floor_divide": "write np.floor(x/m)",
     "interp": "a table of values is no formula: pass what it gives as a column of the data",

@@ -93,6 +93,10 @@ def tokenize(text: str) -> list[Token]:
                 advice = INSTEAD[attribute[1]].replace("np.", "")
             elif attribute and (attribute[1] in CONSTANTS or lookup(attribute[1])):
                 advice = f"write {attribute[1]} without the module before it"
+            elif text[position : position + 2] in (".*", "./", ".^"):
+                advice = (
+                    "write *, / and ^ without a point, since a formula is of each row by itself"
+                )
             raise FormulaError(f"the character {shown} has no place here: {advice}", text, position)
         kind, piece = str(match.lastgroup), match.group()
         if kind == "power":
