@@ -14,7 +14,7 @@ import numpy as np
 
 from sgdfit.formula.formula import symbol
 from sgdfit.inference.quadratic import TERM
-from sgdfit.inference.statistics import lack_of_fit, serial_correlation
+from sgdfit.inference.statistics import serial_correlation
 from sgdfit.kernel.kernel import Chunk
 from sgdfit.model.model import Model
 from sgdfit.model.roles import roles_of
@@ -256,8 +256,7 @@ def _is_signal(projection: Projection, point: np.ndarray) -> bool:
     left = whole.residuals(point)
     residual, slopes = left[0], whole.slopes(point, whole.names, left)[0][0]
     columns = [np.asarray(seen.data[seen.names.index(name)]) for name in whole.model.variables]
-    together = serial_correlation(residual, slopes, columns)[1]
-    return max(together, lack_of_fit(residual, len(slopes), columns, seen.root)) > MOST_CORRELATION
+    return serial_correlation(residual, slopes, columns)[1] > MOST_CORRELATION
 
 
 def _polished(projection: Projection, sums: Sequence[Partial]) -> _Paths:
