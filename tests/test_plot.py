@@ -9,6 +9,7 @@ import pyarrow
 import pytest
 from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
+from PIL import Image
 from pyarrow import parquet
 
 import sgdfit
@@ -83,20 +84,18 @@ CASES = {
 
 @pytest.mark.parametrize("case", CASES)
 def test_every_case_is_drawn(case, tmp_path):
-    plot.save(*CASES[case](), tmp_path / "light.png")
-    # a figure of one colour would show nothing
-    assert (tmp_path / "light.png").stat().st_size > 20_000
+    made = plot.figure(*CASES[case]())
+    plot.write(made, tmp_path / "light.png", dpi=40)
+    with Image.open(tmp_path / "light.png") as picture:
+        assert len(picture.getcolors(10**6)) > 100  # an empty one has few
 
 
 @pytest.mark.parametrize(
     ("ending", "head"), [(".png", b"\x89PNG"), (".svg", b"<?xml"), (".PDF", b"%PDF")]
 )
 def test_file_is_what_its_ending_says(ending, head, tmp_path):
-    for style in ("light", "dark"):
-        plot.save(quadratic(), POINTS, tmp_path / f"{style}{ending}", style)
-    light, dark = ((tmp_path / f"{style}{ending}").read_bytes() for style in ("light", "dark"))
-    assert light.startswith(head)
-    assert light != dark
+    plot.save(quadratic(), POINTS, tmp_path / f"light{ending}")
+    assert (tmp_path / f"light{ending}").read_bytes().startswith(head)
 
 
 def test_a_figure_shows_itself_in_a_notebook():
