@@ -64,6 +64,7 @@ GRID = 400  # points of a drawn curve
 BLOCKS = 100  # means that show through the noise of batches
 NAMED = 8  # parameters or groups that a legend has room for
 MOST_CURVES = 60  # of groups, on the same axes
+MOST_BANDED = 1_000  # parameters; of 3,000 each band takes half a second
 MOST_BARS = 300
 # Of the largest over the least value of a variable that is drawn by its decades.
 LEAST_SPAN = 300.0
