@@ -127,12 +127,17 @@ def test_one_long_record_batch_is_not_held_whole(kind, packing, tmp_path, monkey
     rows = 6 * BATCH_ROWS + 10
     few = pa.array([f"w{k}" if k < 900_000 else None for k in range(rows)], pa.large_string())
     odd = pa.array(np.arange(rows) % 3 > 1, mask=np.arange(rows) % 7 == 0)
-    whole = pa.table({"w": few, "odd": odd, "x": np.sqrt(np.arange(rows)), "y": np.ones(rows)})
+    coded = pa.DictionaryArray.from_arrays(pa.array(np.arange(rows) % 3), ["a", "b", None])
+    beside = pa.array(["a", None, "a long text, to be kept elsewhere"] * (rows // 3 + 1))[:rows]
+    numbers = {"x": np.sqrt(np.arange(rows)), "y": np.ones(rows)}
+    nested = pa.StructArray.from_arrays([pa.array(numbers["x"]), coded], ["x", "c"])
+    columns = {"s": nested, "n": pa.nulls(rows), "v": beside.cast(pa.string_view())}
+    whole = pa.table({**columns, "w": few, "odd": odd, **numbers, "c": coded})
     path, options = tmp_path / f"a.{kind}", pa.ipc.IpcWriteOptions(compression=packing)
     make = pa.ipc.new_file if kind == "arrow" else pa.ipc.new_stream
     with make(str(path), whole.schema, options=options) as writer:
         writer.write_table(whole)
-    for names in (["y", "x"], ["odd", "w"]):
+    for names in (["y", "x"], ["odd", "w"], ["c", "x"]):
         expected, first, held, most = whole.select(names), 0, pa.total_allocated_bytes(), 0
         with open(path, "rb") as stream:
             table = open_table(stream if kind == "stream" else path)

@@ -7,12 +7,12 @@ batches.
 from __future__ import annotations
 
 import contextlib
-import itertools
 import re
 import struct
 import weakref
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from functools import cache, lru_cache, partial
+from itertools import accumulate, chain, count, islice
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -45,7 +45,9 @@ FLAT = re.compile(
     r"u?int\d+|halffloat|float|double|bool|(date|time|duration|decimal|dictionary|fixed_size_bin).*"
     r"|(large_)?(string|binary)"
 )
-RECORD_BATCH, CODECS = 3, {0: "lz4", 1: "zstd"}  # of messages: what they are, and how packed
+# Of messages what they are, and how packed; of a file's footer where these are told.
+SCHEMA, DICTIONARY, RECORD_BATCH, CODECS = 1, 2, 3, {0: "lz4", 1: "zstd"}
+DICTIONARY_BLOCKS, BATCH_BLOCKS = 2, 3
 
 
 class ColumnarFile(NamedTuple):
@@ -306,34 +308,6 @@ def _statistics(origin: DataFile, group: int, name: str) -> ColumnStatistics | N
     return ColumnStatistics(extremes, nulls, empty=count == column.num_values > 0)
 
 
-def scanned(
-    fragment: Any, schema: Any, columns: Sequence[str], options: Mapping[str, Any]
-) -> Iterator[Any]:
-    """Yield the rows of a part of a Dataset, as pyarrow reads it; pages of Parquet are checked."""
-    import pyarrow.dataset as ds
-
-    options = {"schema": schema, "columns": list(columns), **options}
-    if not isinstance(fragment, ds.ParquetFileFragment):
-        yield from fragment.to_batches(**options)
-        return
-    groups, metadata = [group.id for group in fragment.row_groups], fragment.metadata
-    with fragment.open() as source:
-        _check_columns(metadata, source.size())
-        chunks = [
-            metadata.row_group(k).column(n) for k in groups for n in range(metadata.num_columns)
-        ]
-        file = fragment.format.make_fragment(
-            _checking_pages(source, chunks),
-            partition_expression=fragment.partition_expression,
-            row_groups=groups,
-        )
-        # or it would hold row groups, which takes gigabytes
-        buffered = ds.ParquetFragmentScanOptions(
-            pre_buffer=False, use_buffered_stream=True, buffer_size=BUFFER
-        )
-        yield from file.to_batches(fragment_scan_options=buffered, **options)
-
-
 def open_orc(origin: DataFile) -> ColumnarFile:
     """Read what an ORC file says of itself; all of its stripes are one row group."""
     import pyarrow.dataset as ds
@@ -370,15 +344,12 @@ def open_arrow(origin: DataFile) -> ColumnarFile:
             group = RowGroup(origin.label, 0, None, _record_batches(origin, schema, None))
             return ColumnarFile(origin, schema, (group,))
         file = pa.ipc.open_file(source)
-        schema, counts, large = file.schema, list[int](), list[int]()
-        for at in _blocks(source):
-            _, end, rows, *_ = _batch_at(source, at) or (0, 0, -1)
-            counts.append(rows)
-            large.append(at if end - at > AT_ONCE else 0)
+        schema, places = file.schema, list(_blocks(source))
+        counts = [next((f.rows for f in _messages(source, at)), -1) for at in places]
         if len(counts) != file.num_record_batches or min(counts, default=0) < 0:
             raise EOFError("it does not say where its record batches are")
     groups = [
-        RowGroup(origin.label, first, rows, _record_batches(origin, schema, run, large))
+        RowGroup(origin.label, first, rows, _record_batches(origin, schema, run, places))
         for first, rows, run in _runs(counts)
     ]
     return ColumnarFile(origin, schema, tuple(groups))
@@ -401,27 +372,36 @@ def _runs(
 
 
 def _record_batches(
-    origin: DataFile, schema: Any, run: range | None, large: Sequence[int] = ()
+    origin: DataFile, schema: Any, run: range | None, places: Sequence[int] = ()
 ) -> Callable[[Sequence[str]], Iterator[Any]]:
-    """Return what reads some record batches of a file, or all of a stream."""
+    """Return what reads some record batches of a file, which are at ``places``, or of a stream."""
     import pyarrow as pa
+
+    coded = any("dictionary" in str(kind) for kind in schema.types)
 
     def read(names: Sequence[str]) -> Iterator[Any]:
         fields = sorted(schema.get_field_index(name) for name in names) or [0]
         options = pa.ipc.IpcReadOptions(included_fields=fields, use_threads=False)
+        kinds = [schema.types[k] for k in fields] if names else [pa.null()]
+        kinds += [kind.value_type for kind in kinds if pa.types.is_dictionary(kind)]
+        by_pieces = all(FLAT.fullmatch(str(kind)) for kind in kinds)
+        some = None if run is None else [places[number] for number in run]
         with opened(origin) as source:
+            if coded and by_pieces and (some is None or any(_is_large(source, at) for at in some)):
+                with reading(origin.label, "Feather or Arrow"):
+                    yield from _coded_batches(source, schema, some, names)
+                return
             with reading(origin.label, "Feather or Arrow"):
                 open_it = pa.ipc.open_stream if run is None else pa.ipc.open_file
                 file = open_it(source, options=options)
-            for number in itertools.count() if run is None else run:
+            for number in count() if run is None else run:
                 with reading(origin.label, "Feather or Arrow", f"record batch {number + 1}"):
-                    at = source.tell() if run is None else large[number]
-                    end, pieces = large_batch(source, at, schema, names) if at else (at, None)
-                    if pieces is not None:
-                        yield from pieces(source)
-                    source.seek(end)
-                    if pieces is not None:
+                    at = source.tell() if run is None else places[number]
+                    if by_pieces and (found := _is_large(source, at)):
+                        yield from _pieces(source, found, schema, names, {})
+                        source.seek(found.end)
                         continue
+                    source.seek(at)
                     batch = next(file, None) if run is None else file.get_batch(number)
                     if batch is None:
                         return
@@ -432,33 +412,84 @@ def _record_batches(
     return read
 
 
-def _blocks(source: Any) -> Iterator[int]:
+def _is_large(source: Any, at: int) -> _Message | None:
+    """Return what is said of the record batch at byte ``at``, if it is not read at once."""
+    found = next(_messages(source, at), None)
+    return found if found and found.rows >= 0 and found.end - at > AT_ONCE else None
+
+
+def _coded_batches(
+    source: Any, schema: Any, places: Sequence[int] | None, names: Sequence[str]
+) -> Iterator[Any]:
+    """Read record batches piece by piece, and of dictionaries those that are needed, whole."""
+    import pyarrow as pa
+
+    messages, kinds = _messages(source, 0), dict(zip(schema.names, schema.types, strict=True))
+    if places is not None:
+        blocks = [len(FILE) + 2, *_blocks(source, DICTIONARY_BLOCKS), *places]
+        messages = chain.from_iterable(islice(_messages(source, at), 1) for at in blocks)
+    coded = [name for name in names if pa.types.is_dictionary(kinds[name])]
+    known = {name: pa.array([], kinds[name].value_type) for name in coded}
+    ids = dict[str, int]()
+    for found in messages:
+        header, table = found.header, found.table
+        if found.kind == SCHEMA:
+            fields = _field(header, table, 1)
+            for name in coded:
+                at = fields + 4 + 4 * schema.get_field_index(name)
+                encoding = _field(header, at + struct.unpack_from("<I", header, at)[0], 4)
+                ids[name] = _field(header, encoding, 0, "<q")
+        for name in coded if found.kind == DICTIONARY else ():
+            if ids.get(name) == _field(header, table, 0, "<q"):
+                inner = found._replace(kind=RECORD_BATCH, table=_field(header, table, 1))
+                only = pa.schema([(name, kinds[name].value_type)])
+                before = known[name] if _field(header, table, 2, "<B") else known[name][:0]
+                values = [batch[0] for batch in _pieces(source, inner, only, [name], {})]
+                known[name] = pa.concat_arrays([before, *values])
+        if found.kind == RECORD_BATCH:
+            yield from _pieces(source, found, schema, names, known)
+
+
+def _blocks(source: Any, number: int = BATCH_BLOCKS) -> Iterator[int]:
     """Yield where the record batches of an Arrow file begin, as its footer says."""
     end = source.size() - len(FILE) - 4
     (size,) = struct.unpack("<i", source.read_at(4, end))
     footer = source.read_at(max(0, min(size, end)), end - size)
-    where = _field(footer, struct.unpack_from("<I", footer)[0], 3)
+    where = _field(footer, struct.unpack_from("<I", footer)[0], number)
     for k in range(struct.unpack_from("<I", footer, where)[0] if where else 0):
         yield struct.unpack_from("<q", footer, where + 4 + 24 * k)[0]
 
 
-def _batch_at(source: Any, at: int) -> tuple[int, int, int, int, bytes, int] | None:
-    """Return what is said of the record batch at byte ``at``; None for other messages and the end.
+class _Message(NamedTuple):
+    """A schema, a dictionary or a record batch within an Arrow file or stream."""
 
-    Where it begins and ends, its rows, where its buffers begin, and its table in a header.
-    """
-    prefix = source.read_at(8, at)
-    skipped = 8 if prefix.startswith(STREAM) else 4
-    size = int.from_bytes(prefix[skipped - 4 : skipped], "little")
-    if not size:
-        return None
-    header = source.read_at(min(size, REMOTE_BUFFER), at + skipped)
-    (message,) = struct.unpack_from("<I", header)
-    if _field(header, message, 1, "<B") != RECORD_BATCH:
-        return None
-    table, body = _field(header, message, 2), at + skipped + size
-    end = body + _field(header, message, 3, "<q")
-    return at, end, _field(header, table, 0, "<q"), body, header, table
+    kind: int
+    body: int  # where its buffers begin
+    end: int
+    header: bytes
+    table: int  # within the header
+
+    @property
+    def rows(self) -> int:
+        """How many rows a record batch says that it has; -1 of others."""
+        return _field(self.header, self.table, 0, "<q") if self.kind == RECORD_BATCH else -1
+
+
+def _messages(source: Any, at: int) -> Iterator[_Message]:
+    """Yield what is said of the messages from byte ``at`` to the end of a stream."""
+    while True:
+        prefix = source.read_at(8, at)
+        skipped = 8 if prefix.startswith(STREAM) else 4
+        size = int.from_bytes(prefix[skipped - 4 : skipped], "little")
+        if not size:
+            return
+        header = source.read_at(min(size, REMOTE_BUFFER), at + skipped)
+        (root,) = struct.unpack_from("<I", header)
+        body = at + skipped + size
+        at = body + _field(header, root, 3, "<q")
+        if not body <= at <= source.size():
+            raise EOFError("it does not end where it says")
+        yield _Message(_field(header, root, 1, "<B"), body, at, header, _field(header, root, 2))
 
 
 def _field(data: bytes, table: int, number: int, kind: str = "") -> int:
@@ -474,51 +505,62 @@ def _field(data: bytes, table: int, number: int, kind: str = "") -> int:
     return found if kind or not offset else table + offset + found
 
 
-def large_batch(
-    ahead: Any, at: int, schema: Any, names: Sequence[str]
-) -> tuple[int, Callable[[Any], Iterator[Any]] | None]:
-    """Return where a large record batch at byte ``at`` ends, and what reads it piece by piece.
+def _buffers_of(kind: Any, views: Iterator[int]) -> int:
+    """Return how many buffers a column and those within it take, of ``views`` with their texts."""
+    kind = getattr(kind, "storage_type", kind)
+    # Of these none says which rows are there.
+    own = kind.num_buffers - str(kind).startswith(("null", "sparse", "dense", "run_end"))
+    own += next(views) if str(kind).endswith("_view") else 0
+    return own + sum(_buffers_of(kind.field(k).type, views) for k in range(kind.num_fields))
 
-    That is ``at`` and None where it is read whole, as small ones are, and types of other buffers.
-    """
+
+def _pieces(
+    source: Any,
+    found: _Message,
+    schema: Any,
+    names: Sequence[str],
+    dictionaries: Mapping[str, Any],
+) -> Iterator[Any]:
+    """Read the columns ``names`` of a record batch, of which the whole is never held."""
     import pyarrow as pa
 
-    types, found = list(map(str, schema.types)), _batch_at(ahead, at)
-    if found is None or found[1] - at <= AT_ONCE:
-        return at, None
-    _, end, rows, body, header, table = found
-    where, packing = _field(header, table, 2), _field(header, table, 3)
-    (count,) = struct.unpack_from("<I", header, where)
-    numbers = struct.unpack_from(f"<{2 * count}q", header, where + 4)
-    spans = list(zip(numbers[::2], numbers[1::2], strict=True))  # where in the body, how long
-    codec = CODECS.get(_field(header, packing, 0, "<b")) if packing else None
-    ends = [0, *itertools.accumulate(t.num_buffers for t in schema.types)]
-    wanted = [schema.get_field_index(name) for name in names]
-    if (
-        ends[-1] != count
-        or not all(map(FLAT.fullmatch, types))
-        or any(types[k].startswith("dict") for k in wanted)
-    ):
-        return at, None
+    header, table = found.header, found.table
 
-    def stream(source: Any, span: tuple[int, int]) -> Any:
-        begin, length, packed = body + span[0], span[1], codec if span[1] else None
+    def numbers(number: int, each: int = 1) -> tuple[int, ...]:
+        where = _field(header, table, number)
+        count = struct.unpack_from("<I", header, where)[0] if where else 0
+        return struct.unpack_from(f"<{each * count}q", header, where + 4)
+
+    places, packing = numbers(2, 2), _field(header, table, 3)
+    spans = list(zip(places[::2], places[1::2], strict=True))  # where in the body, how long
+    codec = CODECS.get(_field(header, packing, 0, "<b")) if packing else None
+    views = iter(numbers(4))
+    ends = [0, *accumulate(_buffers_of(kind, views) for kind in schema.types)]
+    if ends[-1] != len(spans):
+        raise EOFError("its columns are not where it says")
+
+    def stream(span: tuple[int, int]) -> Any:
+        begin, length, packed = found.body + span[0], span[1], codec if span[1] else None
         if packed:  # 8 bytes tell how long it is unpacked, or that it is not packed
             packed = None if source.read_at(8, begin) == 2 * STREAM else packed
             begin, length = begin + 8, length - 8
         plain = pa.BufferedInputStream(source.get_stream(begin, length), BUFFER)
         return pa.CompressedInputStream(plain, packed) if packed else plain
 
-    def read(source: Any) -> Iterator[Any]:
-        columns = []
-        for k in wanted:
-            valid, *others = (stream(source, span) for span in spans[ends[k] : ends[k + 1]])
-            valid = valid if spans[ends[k]][1] else None
-            columns.append(_column_pieces(schema.types[k], rows, valid, *others))
-        for arrays in zip(*columns, strict=True):
-            yield pa.RecordBatch.from_arrays([*arrays], list(names))
-
-    return end, read
+    columns = []
+    for name in names:
+        k = schema.get_field_index(name)
+        valid, *others = map(stream, spans[ends[k] : ends[k + 1]])
+        valid, kind = valid if spans[ends[k]][1] else None, schema.types[k]
+        coded = name in dictionaries
+        stored = kind.index_type if coded else kind
+        column = _column_pieces(stored, found.rows, valid, *others)
+        if coded:
+            values = partial(pa.DictionaryArray.from_arrays, dictionary=dictionaries[name])
+            column = map(values, column)
+        columns.append(column)
+    for arrays in zip(*columns, strict=True):
+        yield pa.RecordBatch.from_arrays([*arrays], list(names))
 
 
 def _column_pieces(

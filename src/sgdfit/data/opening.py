@@ -47,7 +47,7 @@ from sgdfit.errors import DataError, reason_of
 
 # A file that a run holds locked as long as it needs its folder.
 LOCK = "lock"
-COPIED = 1 << 23  # bytes of a stream at a time
+COPY, COPIED = "copy", 1 << 23  # of a stream: its file, and bytes at a time
 
 Announce = Callable[[str], object]
 
@@ -196,7 +196,7 @@ class SpillFolder:
 
     def copy(self, read: Callable[[int], bytes]) -> int:
         """Write what ``read`` returns of a stream to its end, and return how many bytes it is."""
-        with self._writing(), open(self._copy, "wb") as file:
+        with self._writing(), open(os.path.join(self.path, COPY), "wb") as file:
             while part := read(COPIED):
                 self.written += file.write(part)
         return self.written
@@ -205,11 +205,7 @@ class SpillFolder:
         """Open what was copied, as a `pyarrow.NativeFile`."""
         import pyarrow as pa
 
-        return pa.OSFile(self._copy)
-
-    @property
-    def _copy(self) -> str:
-        return os.path.join(self.path, "copy")
+        return pa.OSFile(os.path.join(self.path, COPY))
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:

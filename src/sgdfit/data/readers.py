@@ -51,7 +51,6 @@ from sgdfit.data.formats import (
     format_table,
     open_parquet,
     reading,
-    scanned,
 )
 from sgdfit.data.opening import SpillFolder
 from sgdfit.data.partitions import is_dask, partitions_of, partitions_table
@@ -622,11 +621,16 @@ def _open_arrow_dataset(data: Any) -> Table:
 
     def read(wanted: Sequence[str]) -> Iterator[Any]:
         columns, path = [names[clean.index(name)] for name in wanted], ""
-        options = {"batch_size": batch_rows(len(wanted)), "filter": chosen, **BOUNDED}
+        options = {"schema": data.schema, "columns": columns, "filter": chosen, **BOUNDED}
+        options["batch_size"] = batch_rows(len(wanted))
         try:
             for fragment in whole.get_fragments(chosen):
                 path = getattr(fragment, "path", "")
-                for batch in scanned(fragment, data.schema, columns, options):
+                if isinstance(fragment, ds.ParquetFileFragment):
+                    # Else it would hold row groups; in steps, what a damaged page claims.
+                    at_once = ds.ParquetFragmentScanOptions(pre_buffer=False)
+                    options["fragment_scan_options"] = at_once
+                for batch in fragment.to_batches(**options):
                     yield from batches_of(batch.rename_columns(list(wanted)), wanted)
         except (pa.ArrowException, OSError, EOFError, ValueError) as error:
             place = "" if path in str(error) else f"{path}: "
