@@ -321,7 +321,6 @@ def _cut(path: str) -> tuple[str, str]:
 
 
 def _partitioned(origins: Sequence[DataFile], names: Sequence[str]) -> tuple[DataFile, ...]:
-    """Give each file the columns that the folders in its name stand for."""
     folders = [
         {unquote(key): None if v == NO_VALUE else unquote(v)
          for key, v in re.findall(r"([^/=]+)=([^/]*)/", name)}

@@ -193,7 +193,6 @@ def _raw_array(value: Any, place: Place) -> Any:
 
 
 def _codes(value: object, place: Place, levels: Levels) -> Array:
-    """Return the codes of a column's levels."""
     import pyarrow as pa
 
     if not np.ndim(value):  # type: ignore[arg-type]

@@ -190,7 +190,6 @@ def keyed_blocks(
 def _columns(
     table: Table, names: Sequence[str], by: Sequence[str], missing: str
 ) -> Iterator[tuple[Array, tuple[Array, ...], Any]]:
-    """Yield the numbers of rows, their values, and the columns of groups in Arrow."""
     if table.dataset is None:
         keys, found = table.arrow(by), table.load(names, missing=missing)
         lengths = {by[0]: len(keys), names[0]: found.rows + found.dropped}
@@ -267,7 +266,6 @@ class Partition:
         self.folder: SpillFolder | None = None
 
     def add(self, blocks: Sequence[Any]) -> None:
-        """Append the rows of blocks to the files of their groups."""
         import pyarrow as pa
 
         for block in blocks:

@@ -209,7 +209,6 @@ class SpillFolder:
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:
-        """Say in one sentence that no more can be written."""
         try:
             yield
         except OSError as error:

@@ -323,7 +323,6 @@ def mask_of(condition: Condition, batch: Any) -> Any:
 
 
 def _truth(tree: Joined | Comparison, columns: Mapping[str, Any]) -> Any:
-    """Return what a condition is for each row: Arrow's true, false or null."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
