@@ -266,6 +266,7 @@ class Partition:
         self.folder: SpillFolder | None = None
 
     def add(self, blocks: Sequence[Any]) -> None:
+        """Append the rows of blocks to the files of their groups."""
         import pyarrow as pa
 
         for block in blocks:
