@@ -509,7 +509,7 @@ def _buffers_of(kind: Any, views: Iterator[int]) -> int:
     """Return how many buffers a column and those within it take, of ``views`` with their texts."""
     kind = getattr(kind, "storage_type", kind)
     # Of these none says which rows are there.
-    own = kind.num_buffers - str(kind).startswith(("null", "sparse", "dense", "run_end"))
+    own: int = kind.num_buffers - str(kind).startswith(("null", "sparse", "dense", "run_end"))
     own += next(views) if str(kind).endswith("_view") else 0
     return own + sum(_buffers_of(kind.field(k).type, views) for k in range(kind.num_fields))
 
