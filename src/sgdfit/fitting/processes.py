@@ -80,23 +80,32 @@ def fit_groups(
     done, workers, running = SimpleQueue[Any](), list[Worker](), 0
     try:
         while left or running:
-            with contextlib.suppress(IndexError):  # a worker may have taken the last
-                group = left.popleft()
+            for group in _taken(left, 1):
                 yield group, fit_group(columns(group), options, names)
-                fitted += 1
+                # The first imports and warms up what the others use.
+                begun, fitted = (begun, fitted + 1) if fitted else (time.monotonic(), 1)
             while running and not (left and done.empty()):
                 answers = done.get()
                 running -= answers is None
                 yield from answers or ()
             spent = time.monotonic() - begun
             if threads > 1 and spent > TOLD:
-                if (each := spent / fitted) * len(left) > WORTH:
+                if (each := spent / max(1, fitted - 1)) * len(left) > WORTH:
                     several = max(1, int(SHARE / each))
                     workers = _started((options, names), left, columns, several, done, threads - 1)
                 running, threads = len(workers), 1
     finally:
         for worker in workers:
             worker.end()
+
+
+def _taken(left: deque[int], several: int) -> list[int]:
+    """Take so many groups, or as many as others have left."""
+    taken = list[int]()
+    with contextlib.suppress(IndexError):
+        while len(taken) < several:
+            taken.append(left.popleft())
+    return taken
 
 
 def _started(
@@ -161,22 +170,18 @@ class Worker:
         to, back, taken = self.process.stdin, self.process.stdout, list[int]()
         assert to is not None
         assert back is not None
-        # An end of the process is seen by its pipes; its groups are fitted elsewhere.
-        with contextlib.suppress(OSError, EOFError, ValueError, pickle.UnpicklingError):
-            to.write(setup)
-            while True:
-                with contextlib.suppress(IndexError):
-                    while len(taken) < several:
-                        taken.append(left.popleft())
-                if not taken:
-                    break
-                pickle.dump([columns(group) for group in taken], to)
-                to.flush()
-                answers = pickle.load(back)
-                done.put(list(zip(taken, answers, strict=True)))
-                taken = []
-        left.extend(taken)
-        done.put(None)
+        try:
+            # An end of the process is seen by its pipes; its groups are fitted elsewhere.
+            with contextlib.suppress(OSError, EOFError, ValueError, pickle.UnpicklingError):
+                to.write(setup)
+                while taken := _taken(left, several):
+                    pickle.dump([columns(group) for group in taken], to)
+                    to.flush()
+                    answers = pickle.load(back)
+                    done.put(list(zip(taken, answers, strict=True)))
+        finally:
+            left.extend(taken)
+            done.put(None)
 
     def end(self) -> None:
         """End the process, whatever it does."""
