@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,11 @@ ENDINGS = (".gif", ".mp4", ".html")
 # Of a moving picture: frames at most, and how many a second.
 MOST_FRAMES, A_SECOND = 120, 12
 GRID = 300
+# On buttons, by matplotlib's names of icons.
+SIGNS = {
+    "minus": "−", "fast-backward": "|◀", "step-backward": "‹", "play fa-flip-horizontal": "◀",
+    "pause": "❚❚", "play": "▶", "step-forward": "›", "fast-forward": "▶|", "plus": "+",
+}  # fmt: skip
 
 
 def animate(
@@ -92,7 +98,7 @@ def animate(
     moving = FuncAnimation(made, draw, frames=places.tolist(), interval=1000 / A_SECOND, blit=False)
     inputs = result.trace.inputs
     if ending == ".html":
-        text = moving.to_jshtml(fps=A_SECOND, default_mode="once")
+        text = _alone(moving.to_jshtml(fps=A_SECOND, default_mode="once"))
         with replacing(path, inputs) as file:
             file.write(text.encode())
         return
@@ -106,6 +112,12 @@ def animate(
             file.write(beside.read_bytes())
         finally:
             beside.unlink(missing_ok=True)
+
+
+def _alone(text: str) -> str:
+    """Return matplotlib's page with signs on its buttons, whose icons come from the network."""
+    text = re.sub(r"<link[^>]*>", "", text)
+    return re.sub(r'<i class="fa fa-([^"]+)"></i>', lambda icon: SIGNS.get(icon[1], "?"), text)
 
 
 def _ffmpeg() -> str:

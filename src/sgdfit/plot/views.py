@@ -100,17 +100,15 @@ def plot_fit(
         2, len(slices), sharex="col", sharey="row", height_ratios=(3, 1), squeeze=False
     )
     extents = []
-    for one, curve, left in zip(slices, *drawn, strict=True):
+    for k, (one, curve, left) in enumerate(zip(slices, *drawn, strict=True)):
         fitted_curve(result, one, curve, style, log)
         residuals(result, one, left, style)
         extents.append(curve.get_ylim())
-        label(curve, look, "", one.response)
-        label(left, look, one.axis_name, "residual")
-        if one is not slices[0]:
+        label(curve, look, "", "" if k else one.response)
+        label(left, look, one.axis_name, "" if k else "residual")
+        if k:
             left.set_title("", loc="left")
             curve.get_legend().remove()
-            label(curve, look, "", "")
-            label(left, look, one.axis_name, "")
     curve.set_ylim(np.min(extents), np.max(extents))
     return drawn if len(slices) > 1 else drawn[:, 0]
 
