@@ -126,6 +126,7 @@ def whole(kind: str) -> bytes:
     elif kind == "orc":
         orc.write_table(table, made)
     elif kind == "arrows":
+        table = table.set_column(2, "name", table["name"].dictionary_encode())
         with pa.ipc.new_stream(made, table.schema) as writer:
             writer.write_table(table, max_chunksize=15)
     elif "parquet" in kind:

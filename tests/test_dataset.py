@@ -150,6 +150,22 @@ def test_one_long_record_batch_is_not_held_whole(kind, packing, tmp_path, monkey
         assert most < 0.7 * expected.nbytes
 
 
+@pytest.mark.parametrize("deltas", [False, True])
+def test_dictionaries_that_change_within_a_stream(deltas, tmp_path, monkeypatch):
+    monkeypatch.setattr(formats, "AT_ONCE", 0)
+    parts = [pa.array(["a", None, "b"]), pa.array(["b", "c", "a", "c"]), pa.array(["z"])]
+    if deltas:
+        parts = [pa.array(["a", "b"]), pa.array(["a", "b", "c"]), pa.array(["a", "b", "c", "d"])]
+    coded = pa.chunked_array([part.dictionary_encode() for part in parts])
+    table = pa.table({"one": coded, "x": np.arange(float(len(coded))), "other": coded})
+    options = pa.ipc.IpcWriteOptions(emit_dictionary_deltas=deltas, compression="zstd")
+    with pa.ipc.new_stream(str(tmp_path / "a.arrows"), table.schema, options=options) as writer:
+        writer.write_table(table)
+    found = read(open_table(tmp_path / "a.arrows").dataset, ["other", "x"])
+    assert found["other"].to_pylist() == coded.to_pylist()
+    assert found["x"].to_pylist() == table["x"].to_pylist()
+
+
 def test_files_of_polars_whose_parts_do_not_follow_one_another_at_once(tmp_path):
     path = tmp_path / "a.arrow"
     pl.DataFrame({"note": ["a", "b"], "x": [1.0, 2.0]}).write_ipc(path, compression="lz4")
