@@ -21,6 +21,7 @@ extensions = [
     "sphinx.ext.autodoc",
     "numpydoc",
     "sphinx_design",
+    "accessible",
     "commands",
     "mathml",
     "reference",

@@ -191,6 +191,7 @@ def test_every_example_of_the_help_runs(capsys, monkeypatch, line):
     rows = Path("data.csv").read_text().splitlines()
     Path("sites.csv").write_text("\n".join(f"{row},site" for row in rows))
     program, *arguments = shlex.split(line)
+    monkeypatch.setattr("sgdfit.page.server.serve", lambda *_: None)
     if "<" in arguments:
         feed(monkeypatch, Path(arguments.pop()).read_text())
         assert arguments.pop() == "<"

@@ -86,6 +86,7 @@ sgdfit explain "y = a*x + b" data.csv --start a=4,b=5
 sgdfit explain "S = S0*exp(-k*hours)" --variables hours --output gradient.html
 """,
     "show": "\n# the report of a saved fit\nsgdfit show fit.json\n",
+    "page": '\n# a file and a formula\nsgdfit page data.csv "y = a*exp(-k*x) + c"\n',
     "demo": "\n# into a folder of your choice\nsgdfit demo --output story\n",
 }
 MISUSED, UNREAD = 2, 141

@@ -1,0 +1,28 @@
+"""What axe-core asks of pages and the theme leaves out."""
+
+from pathlib import Path
+
+from sphinx.application import Sphinx
+
+REPLACED = {
+    "<pre>": '<pre tabindex="0">',
+    "<th></th>": "<td></td>",
+    '<aside class="sidebar-drawer">': '<aside class="sidebar-drawer" aria-label="Site">',
+    '<aside class="toc-drawer">': '<aside class="toc-drawer" aria-label="Page">',
+    '<aside class="toc-drawer no-toc">': '<aside class="toc-drawer no-toc" aria-label="Page">',
+}
+
+
+def complete(app: Sphinx, error: Exception | None) -> None:
+    """Put into the pages that were written what is missing."""
+    for page in Path(app.outdir).rglob("*.html") if error is None else ():
+        text = page.read_text("utf-8")
+        for old, new in REPLACED.items():
+            text = text.replace(old, new)
+        page.write_text(text, "utf-8")
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    """Register what is done at the end."""
+    app.connect("build-finished", complete)
+    return {"parallel_read_safe": True}
