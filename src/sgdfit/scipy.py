@@ -185,7 +185,7 @@ def _problem(
         )  # fmt: skip
         if not usual:
             return None
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, LookupError):
         return None
     jacobian, traced = None, _traced(f, x, y, names, start, found)
     if traced is None and callable(jac):
