@@ -32,6 +32,8 @@ KINK_ROUNDS = 10
 DIRECTIONS, TRIES = 32, 300
 # How near to its end the best place in a gap may be, as a share of it.
 INSIDE = 1e-7
+# Of another loss than squares so many gaps are looked at, with so many steps of the others.
+GAPS, GAP_STEPS = 64, 10
 # So far from a threshold, as a share of where gaps are looked at, rows are on one of its sides; and
 # so many standard errors from a row a kink leaves it.
 ASIDE = 1e-3
@@ -97,9 +99,11 @@ def settle_kinks(problem: Problem, outcome: Outcome) -> Outcome:
         return outcome
     if outcome.quadratic is None or outcome.is_called_off:
         return outcome
-    if not problem.squared:
-        return rest_on_rows(problem, outcome)
     kinks = [each for each in breaks_of(model, smooth=True) if not are_coupled((each,), model)]
+    if not problem.squared:
+        for each in kinks if problem.rows <= FEW and problem.data.whole is not None else ():
+            outcome = _best_of_gaps(problem, each, outcome)
+        return rest_on_rows(problem, outcome)
     if not kinks:
         return rest_on_rows(problem, outcome)
     theta, data, kernel = outcome.theta, problem.data, problem.kernel
@@ -117,6 +121,24 @@ def settle_kinks(problem: Problem, outcome: Outcome) -> Outcome:
     other = walk(rest, theta, [problem.rows])
     outcome = merge_runs(outcome, other) if other.loss <= outcome.loss else outcome
     return rest_on_rows(problem, outcome)
+
+
+def _best_of_gaps(problem: Problem, each: Break, outcome: Outcome) -> Outcome:
+    """Return the outcome, or another walk from where the others fit best, of many gaps."""
+    plain, j, best = problem._replace(callback=None), each.place, outcome
+    (at,) = thresholds_of(problem.model, (each,), outcome.theta, problem.chunk)
+    places = np.unique(at[(at > each.low) & (at < each.high)])
+    places = np.unique(np.quantile(places, np.linspace(0, 1, GAPS))) if len(places) else places
+    rest = plain.holding([j])._replace(steps=GAP_STEPS)
+    for place in (places[1:] + places[:-1]) / 2:
+        theta = outcome.theta.copy()
+        theta[j] = place
+        there = walk(rest, theta, [problem.rows])
+        best = there if there.loss < best.loss else best
+    if best is outcome:
+        return outcome
+    lower = walk(plain, best.theta, [problem.rows])
+    return merge_runs(outcome, lower if lower.loss <= best.loss else best)
 
 
 def rest_on_rows(problem: Problem, outcome: Outcome) -> Outcome:

@@ -17,7 +17,7 @@ import numpy as np
 
 from sgdfit.fitting.gauss_newton import walk
 from sgdfit.fitting.infinity import at_infinity
-from sgdfit.fitting.kinks import settle_kinks
+from sgdfit.fitting.kinks import rest_on_rows, settle_kinks
 from sgdfit.fitting.multistart import missing, with_starts
 from sgdfit.fitting.problem import AUTO_STEPS, Outcome, Problem, merge_runs
 from sgdfit.fitting.sampling import FEW
@@ -58,7 +58,11 @@ def find_with_scale(problem: Problem) -> tuple[Problem, Outcome]:
     else:
         problem, outcome = minimize_steps(problem)
     problem, outcome = _iterated(problem, outcome)
-    outcome = at_infinity(problem, settle_kinks(problem, outcome))
+    settled = settle_kinks(problem, outcome)
+    if settled is not outcome:
+        problem, outcome = _iterated(problem, settled)
+        outcome = rest_on_rows(problem, outcome)
+    outcome = at_infinity(problem, outcome)
     limit = outcome.limit
     if limit is not None and limit.fitted:
         # The scale is that of the limit's residuals, not of the place before it.
