@@ -389,6 +389,17 @@ def test_draws_of_a_covariance_in_factors_have_it(monkeypatch):
     )
 
 
+def test_a_common_parameter_may_be_fixed():
+    data = decays(20, 15)
+    formula, start = "y = d*x + a[site]*exp(-k[site]*x) + c", "a=3, k=0.7, c=0"
+    fit = sgdfit.fit(formula, data, start=start, fixed="d=0.1")
+    data = data | {"y": data["y"] - 0.1 * data["x"]}
+    other = sgdfit.fit(formula.replace("d*x + ", ""), data, start=start)
+    for name in other.free:
+        assert fit[name].value == pytest.approx(other[name].value, rel=1e-9)
+        assert fit[name].stderr == pytest.approx(other[name].stderr, rel=1e-7)
+
+
 def test_a_group_whose_rows_do_not_tell_its_parameters_is_named():
     data = decays(20, 15)
     keep = (data["site"] != 7) | (data["x"] == 0)

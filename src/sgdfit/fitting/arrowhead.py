@@ -45,6 +45,7 @@ from sgdfit.kernel.kernel import Chunk, Kernel, Rows
 from sgdfit.kernel.numpy_kernel import STRIDE, make_numpy, sum_rows
 from sgdfit.model.loss import SQUARED
 from sgdfit.model.model import Model
+from sgdfit.model.parameters import Parameter
 from sgdfit.model.symmetry import canonical_theta
 from sgdfit.result.result import Estimate, Result
 from sgdfit.result.status import StartSearch
@@ -573,8 +574,7 @@ def _shifted(model: Model, names: Sequence[str]) -> Model:
     expression = model.formula.expression.xreplace(
         {symbol(name): symbol(name) + symbol(shift) for name, shift in shifts.items()}
     )
-    first = next(iter(model.parameters.values()))
-    own = {s: replace(first, name=s, start=0.0, low=-np.inf, high=np.inf) for s in shifts.values()}
+    own = {shift: Parameter(shift, 0.0, "shift") for shift in shifts.values()}
     return replace(
         model,
         formula=Formula(expression, model.formula.response),

@@ -236,7 +236,8 @@ def _checked(blocks: BlockCovariance, count: int) -> BlockCovariance:
     shapes, place = ((c, c), (count, c), (count,), (count,), (count, q)), "the fit.block_covariance"
     for name, factor, shape in zip(BlockCovariance._fields, blocks, shapes, strict=True):
         shaped(f"{place}.{name}", factor, float, shape)
-    inside = (blocks.group >= -1) & (blocks.member >= 0) & (blocks.member < q)
+    inside = (blocks.group >= -1) & (blocks.group < count)
+    inside &= (blocks.member >= 0) & (blocks.member < q)
     if not (inside.all() and is_covariance(blocks.common) and np.isfinite(blocks.own).all()):
         raise DataError(f"{place} is none: a group, a place in it or a variance is out of range")
     return blocks
