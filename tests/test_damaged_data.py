@@ -77,7 +77,6 @@ def test_other_damaged_files_end_in_a_sentence_at_once_and_in_little_memory(monk
     assert not {number: fault for number, fault in found.items() if fault}
 
 
-# In which ways a file is read.
 WAYS = {
     "by steps": lambda path: path,
     "at once": lambda path: path,

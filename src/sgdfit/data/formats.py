@@ -429,8 +429,7 @@ def _coded_batches(
         blocks = [len(FILE) + 2, *_blocks(source, DICTIONARY_BLOCKS), *places]
         messages = chain.from_iterable(islice(_messages(source, at), 1) for at in blocks)
     coded = [name for name in names if pa.types.is_dictionary(kinds[name])]
-    known = {name: pa.array([], kinds[name].value_type) for name in coded}
-    ids = dict[str, int]()
+    known, ids = {n: pa.array([], kinds[n].value_type) for n in coded}, dict[str, int]()
     for found in messages:
         header, table = found.header, found.table
         if found.kind == SCHEMA:
@@ -470,8 +469,7 @@ class _Message(NamedTuple):
     table: int  # within the header
 
     @property
-    def rows(self) -> int:
-        """How many rows a record batch says that it has; -1 of others."""
+    def rows(self) -> int:  # -1 of other messages than record batches
         return _field(self.header, self.table, 0, "<q") if self.kind == RECORD_BATCH else -1
 
 
@@ -515,11 +513,7 @@ def _buffers_of(kind: Any, views: Iterator[int]) -> int:
 
 
 def _pieces(
-    source: Any,
-    found: _Message,
-    schema: Any,
-    names: Sequence[str],
-    dictionaries: Mapping[str, Any],
+    source: Any, found: _Message, schema: Any, names: Sequence[str], known: Mapping[str, Any]
 ) -> Iterator[Any]:
     """Read the columns ``names`` of a record batch, of which the whole is never held."""
     import pyarrow as pa
@@ -552,12 +546,10 @@ def _pieces(
         k = schema.get_field_index(name)
         valid, *others = map(stream, spans[ends[k] : ends[k + 1]])
         valid, kind = valid if spans[ends[k]][1] else None, schema.types[k]
-        coded = name in dictionaries
-        stored = kind.index_type if coded else kind
+        stored = kind.index_type if name in known else kind
         column = _column_pieces(stored, found.rows, valid, *others)
-        if coded:
-            values = partial(pa.DictionaryArray.from_arrays, dictionary=dictionaries[name])
-            column = map(values, column)
+        if name in known:
+            column = map(partial(pa.DictionaryArray.from_arrays, dictionary=known[name]), column)
         columns.append(column)
     for arrays in zip(*columns, strict=True):
         yield pa.RecordBatch.from_arrays([*arrays], list(names))

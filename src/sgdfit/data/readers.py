@@ -182,9 +182,8 @@ def open_table(
 def _path_of(stream: Any) -> object:
     """Return the path of an open file, which some of them know only by its descriptor."""
     name = getattr(stream, "name", None)
-    if not isinstance(name, str):
-        with contextlib.suppress(AttributeError, OSError, ValueError):
-            return os.path.realpath(f"/dev/fd/{stream.fileno()}")
+    with contextlib.suppress(AttributeError, OSError, ValueError):
+        return name if isinstance(name, str) else os.path.realpath(f"/dev/fd/{stream.fileno()}")
     return name
 
 
@@ -481,7 +480,6 @@ def _open_frame(data: Any) -> Table:
 
 
 def _open_dask(data: Any) -> Table:
-    """Open a Dask data frame, or a mapping of Dask arrays, partition by partition."""
     parts = partitions_of(data)
     shape = open_table(parts.empty)
     schema = shape.arrow(shape.names).schema
@@ -621,16 +619,14 @@ def _open_arrow_dataset(data: Any) -> Table:
 
     def read(wanted: Sequence[str]) -> Iterator[Any]:
         columns, path = [names[clean.index(name)] for name in wanted], ""
-        options = {"schema": data.schema, "columns": columns, "filter": chosen, **BOUNDED}
-        options["batch_size"] = batch_rows(len(wanted))
+        # Else it would hold row groups; and read in steps, what a damaged page claims.
+        parquet = {"fragment_scan_options": ds.ParquetFragmentScanOptions(pre_buffer=False)}
+        options = {"batch_size": batch_rows(len(wanted)), "filter": chosen, **BOUNDED}
         try:
             for fragment in whole.get_fragments(chosen):
                 path = getattr(fragment, "path", "")
-                if isinstance(fragment, ds.ParquetFileFragment):
-                    # Else it would hold row groups; in steps, what a damaged page claims.
-                    at_once = ds.ParquetFragmentScanOptions(pre_buffer=False)
-                    options["fragment_scan_options"] = at_once
-                for batch in fragment.to_batches(**options):
+                more = parquet if isinstance(fragment, ds.ParquetFileFragment) else {}
+                for batch in fragment.to_batches(data.schema, columns, **options, **more):
                     yield from batches_of(batch.rename_columns(list(wanted)), wanted)
         except (pa.ArrowException, OSError, EOFError, ValueError) as error:
             place = "" if path in str(error) else f"{path}: "

@@ -46,8 +46,8 @@ def _exact(expression: Expr) -> Expr:
     """Write floats that are whole, simple fractions or known constants as such."""
     # What SymPy folds may lie beyond float64, as 1e300**2 and 1e-300**2 do.
     values = {number: float(number) for number in expression.atoms(sympy.Float)}
-    within = {n: v for n, v in values.items() if math.isfinite(v) and (v or not n)}
-    return expression.xreplace({n: _recognized(v) for n, v in within.items()})
+    within = [n for n, value in values.items() if math.isfinite(value) and (value or not n)]
+    return expression.xreplace({n: _recognized(values[n]) for n in within})
 
 
 def _recognized(value: float) -> Expr:
