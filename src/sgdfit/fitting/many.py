@@ -36,7 +36,7 @@ from sgdfit.fitting.entry import fit
 from sgdfit.fitting.multistart import missing as missing_starts
 from sgdfit.fitting.options import MOST_STEPS, Options, as_resources, settle
 from sgdfit.fitting.problem import too_few
-from sgdfit.fitting.processes import can_share, fit_groups
+from sgdfit.fitting.processes import fit_groups, pickled
 from sgdfit.fitting.weights import (
     Weighting,
     as_weighting,
@@ -197,7 +197,7 @@ def fit_many(
                 task, fits = _fit_groups(task, groups, table.label, tell)
                 parts.append(fits)
     notes = tuple(said_of_columns(scales))
-    if resources.threads > 1 and not can_share(task.options):
+    if resources.threads > 1 and pickled(task.options) is None:
         notes += (ONE_CORE,)
     source = Source(table, task.model, task.names, missing, resources.budget, task.options)
     whole = replace(joined(parts), inputs=table.files, notes=notes, shape=shape[:-1])

@@ -44,6 +44,22 @@ class GroupFit(NamedTuple):
     cause: str
 
 
+class Work(NamedTuple):
+    """Groups that this process and its workers share."""
+
+    left: deque[int]
+    columns: Callable[[int], Columns]
+    done: SimpleQueue[Any]  # groups with what came of them; None from a worker that ends
+
+    def taken(self, several: int) -> list[int]:
+        """Take so many groups, or as many as others have left."""
+        some = list[int]()
+        with contextlib.suppress(IndexError):
+            while len(some) < several:
+                some.append(self.left.popleft())
+        return some
+
+
 def fit_group(columns: Columns, options: dict[str, Any], names: Sequence[str]) -> GroupFit:
     """Fit a group of rows; ``names`` are the parameters that are estimated."""
     try:
@@ -76,11 +92,12 @@ def fit_groups(
     This process fits groups too, also those of a worker that died. What cannot be pickled, as a
     function that is called, stays here.
     """
-    left, begun, fitted = deque(groups), time.monotonic(), 0
-    done, workers, running = SimpleQueue[Any](), list[Worker](), 0
+    begun, fitted, running, workers = time.monotonic(), 0, 0, list[Worker]()
+    work = Work(deque(groups), columns, SimpleQueue())
+    left, done = work.left, work.done
     try:
         while left or running:
-            for group in _taken(left, 1):
+            for group in work.taken(1):
                 yield group, fit_group(columns(group), options, names)
                 # The first imports and warms up what the others use.
                 begun, fitted = (begun, fitted + 1) if fitted else (time.monotonic(), 1)
@@ -91,46 +108,26 @@ def fit_groups(
             spent = time.monotonic() - begun
             if threads > 1 and spent > TOLD:
                 if (each := spent / max(1, fitted - 1)) * len(left) > WORTH:
-                    several = max(1, int(SHARE / each))
-                    workers = _started((options, names), left, columns, several, done, threads - 1)
+                    several, count = max(1, int(SHARE / each)), min(threads - 1, len(left))
+                    workers = _started((options, names), work, several, count)
                 running, threads = len(workers), 1
     finally:
         for worker in workers:
             worker.end()
 
 
-def _taken(left: deque[int], several: int) -> list[int]:
-    """Take so many groups, or as many as others have left."""
-    taken = list[int]()
-    with contextlib.suppress(IndexError):
-        while len(taken) < several:
-            taken.append(left.popleft())
-    return taken
-
-
-def _started(
-    setup: tuple[Any, ...],
-    left: deque[int],
-    columns: Callable[[int], Columns],
-    several: int,
-    done: SimpleQueue[Any],
-    count: int,
-) -> list[Worker]:
+def _started(setup: tuple[Any, ...], work: Work, several: int, count: int) -> list[Worker]:
     """Return workers, if there can be any; where this is no interpreter there are none."""
-    workers, pickled = list[Worker](), _pickled(setup)
-    if pickled is not None and sys.executable and not hasattr(sys, "frozen"):
+    workers, known = list[Worker](), pickled(setup)
+    if known is not None and sys.executable and not hasattr(sys, "frozen"):
         with contextlib.suppress(OSError):
-            for _ in range(min(count, len(left))):
-                workers.append(Worker(pickled, left, columns, several, done))
+            for _ in range(count):
+                workers.append(Worker(known, work, several))
     return workers
 
 
-def can_share(options: dict[str, Any]) -> bool:
-    """Return whether other processes can be told what `fit` is asked for."""
-    return _pickled(options) is not None
-
-
-def _pickled(value: Any) -> bytes | None:
+def pickled(value: object) -> bytes | None:
+    """Return what other processes can be told of a value, None where that is nothing."""
     with contextlib.suppress(pickle.PicklingError, AttributeError, TypeError):
         return pickle.dumps(value)
     return None
@@ -139,14 +136,7 @@ def _pickled(value: Any) -> bytes | None:
 class Worker:
     """A process that fits groups, and the thread that hands them to it."""
 
-    def __init__(
-        self,
-        setup: bytes,
-        left: deque[int],
-        columns: Callable[[int], Columns],
-        several: int,
-        done: SimpleQueue[Any],
-    ) -> None:
+    def __init__(self, setup: bytes, work: Work, several: int) -> None:
         # In a session of its own it hears nothing of Ctrl-C, and is ended from here.
         self.process = subprocess.Popen(
             [sys.executable, "-c", WORKER.format(sys.path)],
@@ -155,18 +145,11 @@ class Worker:
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
-        arguments = (setup, left, columns, several, done)
+        arguments = (setup, work, several)
         self.thread = threading.Thread(target=self._hand_out, args=arguments, daemon=True)
         self.thread.start()
 
-    def _hand_out(
-        self,
-        setup: bytes,
-        left: deque[int],
-        columns: Callable[[int], Columns],
-        several: int,
-        done: SimpleQueue[Any],
-    ) -> None:
+    def _hand_out(self, setup: bytes, work: Work, several: int) -> None:
         to, back, taken = self.process.stdin, self.process.stdout, list[int]()
         assert to is not None
         assert back is not None
@@ -174,14 +157,14 @@ class Worker:
             # An end of the process is seen by its pipes; its groups are fitted elsewhere.
             with contextlib.suppress(OSError, EOFError, ValueError, pickle.UnpicklingError):
                 to.write(setup)
-                while taken := _taken(left, several):
-                    pickle.dump([columns(group) for group in taken], to)
+                while taken := work.taken(several):
+                    pickle.dump([work.columns(group) for group in taken], to)
                     to.flush()
                     answers = pickle.load(back)
-                    done.put(list(zip(taken, answers, strict=True)))
+                    work.done.put(list(zip(taken, answers, strict=True)))
         finally:
-            left.extend(taken)
-            done.put(None)
+            work.left.extend(taken)
+            work.done.put(None)
 
     def end(self) -> None:
         """End the process, whatever it does."""
