@@ -7,6 +7,7 @@ from sphinx.application import Sphinx
 REPLACED = {
     "<pre>": '<pre tabindex="0">',
     "<th></th>": "<td></td>",
+    '<div class="table-wrapper': '<div tabindex="0" class="table-wrapper',
     '<aside class="sidebar-drawer">': '<aside class="sidebar-drawer" aria-label="Site">',
     '<aside class="toc-drawer">': '<aside class="toc-drawer" aria-label="Page">',
     '<aside class="toc-drawer no-toc">': '<aside class="toc-drawer no-toc" aria-label="Page">',
