@@ -197,7 +197,7 @@ def fit_many(
                 task, fits = _fit_groups(task, groups, table.label, tell)
                 parts.append(fits)
     notes = tuple(said_of_columns(scales))
-    if resources.threads > 1 and pickled(task.options) is None:
+    if workers is None and resources.threads > 1 and pickled(task.options) is None:
         notes += (ONE_CORE,)
     source = Source(table, task.model, task.names, missing, resources.budget, task.options)
     whole = replace(joined(parts), inputs=table.files, notes=notes, shape=shape[:-1])
