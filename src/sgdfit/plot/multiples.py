@@ -168,4 +168,4 @@ def _draw(panels: Sequence[Panel], formula: str, said: str, log: str | None, loo
     if handles:
         below: dict[str, Any] = {"loc": "outside lower left", "ncols": 5 if columns > 2 else 2}
         legend(made, look, [*handles.values()], [*handles], **below)
-    return np.asarray(axes)
+    return axes  # as a notebook shows them
