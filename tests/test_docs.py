@@ -3,6 +3,7 @@
 import ast
 import dataclasses
 import inspect
+import re
 import runpy
 from pathlib import Path
 
@@ -83,9 +84,8 @@ def test_every_page_is_code_that_python_reads():
     for path in pages:
         text = path.read_text(encoding="utf-8")
         for cell in text.split("```{code-cell}")[1:]:
-            code = "\n".join(
-                line
-                for line in cell.partition("```")[0].splitlines()
-                if not line.startswith((":", "%"))
+            # Without the options of a cell, in either form.
+            code = re.sub(
+                r"\A\n---\n.*?\n---\n|^[:%][^\n]*$", "", cell.partition("```")[0], flags=re.M | re.S
             )
             ast.parse(code, str(path))
