@@ -5,6 +5,7 @@ import dataclasses
 import inspect
 import re
 import runpy
+import shutil
 from pathlib import Path
 
 import pytest
@@ -89,3 +90,18 @@ def test_every_page_is_code_that_python_reads():
                 r"\A\n---\n.*?\n---\n|^[:%][^\n]*$", "", cell.partition("```")[0], flags=re.M | re.S
             )
             ast.parse(code, str(path))
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("page", ["coming-from/pytorch", "howto/torch-module"])
+def test_blocks_that_take_torch_run_as_they_stand(torch, tmp_path, monkeypatch, page):
+    """The build of the site does without torch, so these pages are not run by it."""
+    shutil.copytree(DOCS / "data", tmp_path, dirs_exist_ok=True)
+    shutil.copytree(DOCS.parent / "examples", tmp_path / "examples")
+    monkeypatch.chdir(tmp_path)
+    text = (DOCS / f"{page}.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    names = {"__name__": page}
+    for block in blocks:
+        exec(compile(block, page, "exec"), names)
+    assert "fit" in names
