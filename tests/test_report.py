@@ -149,6 +149,7 @@ SIX = {
         ({**ABSOLUTE, "weights": "1/s"}, ["absolute: from the weights 1/s as given", "normal"]),
         ({"covariance_method": "sandwich"}, ["sandwich (also right where", "Student's t, 17"]),
         (SIGMA, ["tutorial.csv, with standard deviations s"]),
+        ({"data_label": "data in memory where x > 1"}, ["20 rows where x > 1"]),
         ({"weights": "1/s**2"}, ["tutorial.csv, weighted by 1/s**2"]),
         ({"distance": None}, ["the distance to the optimum is not known"]),
         ({"distance": float("nan")}, ["the distance to the optimum is not known"]),

@@ -329,7 +329,7 @@ def _data(result: Result) -> str:
     text, label = counted(result.rows, "row"), result.data_label
     for memory in IN_MEMORY:
         label = label.removeprefix(memory)
-    text += label if label[:2] in ("", " (") else f" of {label}"
+    text += label if not label or label.startswith((" where ", " (")) else f" of {label}"
     if result.sigma is not None:
         text += f", with standard deviations {result.sigma}"
         text += " and correlations" if result.correlations else ""
