@@ -269,14 +269,21 @@ def test_the_address_leads_to_the_same_view(browser, served):
         until(page, f"{list(said)!r}.every(one => location.hash.includes(one))")
         fragment = page.evaluate("location.hash")
     with opened(browser, served) as page:
-        page.goto(served.link.partition("?")[0] + fragment)
-        page.reload()
-        until(page, "document.querySelector('.parameter .value')?.value === '1.25'")
-        shown = [
-            page.get_by_label(name).input_value()
-            for name in ("largest a of the slider", "compare with", "up", "rows where")
-        ]
-        assert shown == ["7", "optimizer:adam", "c", "x > -1"]
+        page.get_by_label("batch size").fill("8")
+        page.keyboard.press("Enter")
+        until(page, "location.hash.includes('batch=8')")
+        # In the same tab, and as a page that is loaded.
+        page.evaluate(f"location.hash = {fragment!r}")
+        for again in (lambda: None, page.reload):
+            again()
+            until(page, "document.querySelector('[aria-label^=\"largest a\"]')?.value === '7'")
+            shown = [
+                page.get_by_label(name).input_value()
+                for name in ("value of a", "compare with", "up", "rows where", "batch size")
+            ]
+            assert shown == ["1.25", "optimizer:adam", "c", "x > -1", ""]
+            page.wait_for_timeout(600)
+            assert page.evaluate("location.hash") == fragment
 
 
 def test_two_tabs_are_two_fits(browser, served):

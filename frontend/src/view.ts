@@ -196,7 +196,11 @@ class View {
     });
     const keys = (event: KeyboardEvent): void => this.press(event);
     this.element.addEventListener("keydown", keys);
-    if (this.host.address) document.addEventListener("keydown", keys);
+    const asked = (): void => this.followAddress();
+    if (this.host.address) {
+      document.addEventListener("keydown", keys);
+      window.addEventListener("hashchange", asked);
+    }
     const resized = new ResizeObserver(() => this.charts.resize());
     for (const place of Object.values(this.places)) resized.observe(place);
     const dark = matchMedia("(prefers-color-scheme: dark)");
@@ -204,6 +208,7 @@ class View {
     dark.addEventListener("change", recolour);
     this.cleanups.push(
       () => document.removeEventListener("keydown", keys),
+      () => window.removeEventListener("hashchange", asked),
       () => resized.disconnect(),
       () => dark.removeEventListener("change", recolour),
     );
@@ -214,6 +219,14 @@ class View {
     this.cleanups.forEach((cleanup) => cleanup());
     this.charts.destroy();
     this.channel.close();
+  }
+
+  /** Another address was put in; the view's own writing of it raises no event. */
+  private followAddress(): void {
+    const state = readAddress();
+    if (this.watching || !Object.keys(state).length) return;
+    this.scene = null; // nothing is written over it until the answer comes
+    this.ask("hello", { state });
   }
 
   private ask(type: string, rest: Record<string, unknown> = {}): void {

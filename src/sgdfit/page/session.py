@@ -42,7 +42,7 @@ from sgdfit.inference.diagnosis import Diagnosis
 from sgdfit.kernel.summation import Sums
 from sgdfit.model.model import build
 from sgdfit.page import drawing
-from sgdfit.page.legs import Leg, Rival, Way, advance, exported
+from sgdfit.page.legs import Leg, Rival, Settings, Way, advance, exported
 from sgdfit.page.samples import FIRST, SAMPLES
 from sgdfit.page.uploads import first_formula, kept_rows, number, numbers, uploaded
 from sgdfit.page.view import ROOM, Emit, View, finite, rounded_range, usual_range
@@ -354,7 +354,10 @@ class Session(View):
             self._tell_error(message, UsageError(said))
 
     def _restore(self, state: Mapping[str, Any]) -> None:
-        """Take over what an address says; nothing of it where the formula cannot be used."""
+        """Take over what an address says; nothing of it where the formula cannot be used.
+
+        What it does not say is as in a view that has just been opened.
+        """
         if not state:
             return
         sample = SAMPLES.get(str(state.get("sample", "")))
@@ -365,17 +368,22 @@ class Session(View):
             **numbers(state.get("values")),
         }
         formula = str(state.get("formula", self.formula if sample is None else sample.formula))
-        self._build(table, formula, values, [str(name) for name in state.get("locked", ())])
+        locked = [str(name) for name in state.get("locked", ())]
+        kept, self.ranges, self.slice = (self.ranges, self.slice), {}, None
+        try:
+            self._build(table, formula, values, locked)
+        except SgdfitError:
+            self.ranges, self.slice = kept
+            raise
         self.sample = self.sample if sample is None else str(state["sample"])
         self.source = source
-        if "compared" in state:
-            self._compare(state["compared"])
+        self._compare(state.get("compared", {}))
         if "slice" in state:
             self._take_slice(state["slice"])
         self._find_best()  # whose ranges give way to those that are asked for
         for name, ends in dict(state.get("ranges") or {}).items():
             self._take_range(name, *ends)
-        self._set_options(state)
+        self._set_options({**Settings()._asdict(), **state})
 
     def _set_formula(self, message: Mapping[str, Any]) -> None:
         kept = {**self.values, **numbers(message.get("values"))}
