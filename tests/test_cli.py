@@ -263,7 +263,7 @@ def test_a_reader_that_leaves_is_no_error(saved):
 @pytest.mark.parametrize(
     ("words", "count", "expected"),
     [
-        ("sgdfit ", 1, ["fit", "predict", "explain", "show", "page", "demo"]),
+        ("sgdfit ", 1, ["fit", "predict", "explain", "show", "page", "demo", "examples"]),
         ("sgdfit fit --optimizer ad", 3, ["adagrad", "adam", "adamw"]),
     ],
 )

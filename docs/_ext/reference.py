@@ -23,7 +23,7 @@ from sgdfit.result.status import STATUSES
 FOLDER = Path(__file__).parents[1] / "reference"
 # Public names that are modules, each a page of functions.
 TABLES = {"losses": LOSSES, "optimizers": OPTIMIZERS, "schedules": SCHEDULES}
-COMMANDS = ("fit", "predict", "show", "explain", "page", "demo")
+COMMANDS = ("fit", "predict", "show", "explain", "page", "demo", "examples")
 
 
 def pages() -> dict[str, str]:

@@ -7,6 +7,7 @@ import errno
 import functools
 import os
 import re
+import shlex
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -87,9 +88,16 @@ sgdfit explain "S = S0*exp(-k*hours)" --variables hours --output gradient.html
 """,
     "show": "\n# the report of a saved fit\nsgdfit show fit.json\n",
     "page": '\n# a file and a formula\nsgdfit page data.csv "y = a*exp(-k*x) + c"\n',
+    "examples": """
+# what there is
+sgdfit examples
+# a script and its data, into a folder of your choice
+sgdfit examples decay decay-example
+""",
     "demo": "\n# into a folder of your choice\nsgdfit demo --output story\n",
 }
 MISUSED, UNREAD = 2, 141
+SCRIPTS = Path(__file__).parents[1] / "examples"
 PLOTS, DOCUMENTS = (".png", ".svg", ".pdf"), (".html", ".htm", ".md", ".tex")
 
 # What Typer raises for a wrong command line; newer versions of it have no public name for it.
@@ -578,6 +586,47 @@ def demo(output: str) -> int:
     from sgdfit.demo import run
 
     return run(Path(output), Console(highlight=False, emoji=False))
+
+
+@app.command(cls=Command)
+@option.takes(option.EXAMPLES)
+def examples(name: str | None, folder: str | None) -> int:
+    """List runnable examples, or copy one: a script and its data."""
+    known = sorted(path.name for path in SCRIPTS.iterdir() if any(path.glob("*.py")))
+    if name is None:
+        for each in known:
+            print_text(f"{each:<18}  {_shown(each)}")
+        print_text("\nsgdfit examples NAME copies one into a folder.")
+        return 0
+    if name not in known:
+        there = f"there are {', '.join(known)}.{did_you_mean(name, known)}"
+        raise UsageError(f"there is no example {name!r}; {there}")
+    return _copy_example(name, Path(folder or name))
+
+
+def _shown(name: str) -> str:
+    """Return what an example shows: the first line of its script."""
+    (script,) = (SCRIPTS / name).glob("*.py")
+    return script.read_text(encoding="utf-8").partition("\n")[0].strip('"')
+
+
+def _copy_example(name: str, folder: Path) -> int:
+    """Copy its files, none over one that is there, and say what to run."""
+    files = sorted(path for path in (SCRIPTS / name).iterdir() if path.is_file())
+    for path in files:
+        if os.path.lexists(target := folder / path.name):
+            raise UsageError(f"{str(target)!r} is there already; name another folder")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for path in files:
+            with open(folder / path.name, "xb") as file:
+                file.write(path.read_bytes())
+    except OSError as error:
+        raise UsageError(f"cannot write to {str(folder)!r}: {error.strerror}") from error
+    (script,) = (path.name for path in files if path.suffix == ".py")
+    print_text(f"{', '.join(path.name for path in files)}: copied into {folder}")
+    print_text(f"run it: {shlex.join(['python', str(folder / script)])}")
+    return 0
 
 
 def _reading(options: dict[str, Any]) -> dict[str, Any]:

@@ -434,6 +434,12 @@ DEMO: Panels = {
         ),
     )
 }
+EXAMPLES: Panels = {
+    None: (
+        _argument("NAME", "The example to copy; without, all are listed.", None),
+        _argument("FOLDER", "Where to; the name of the example unless given.", None),
+    )
+}
 PAGE: Panels = {
     None: (
         _argument("DATA", "Data to fit; without, the tutorial's noisy quadratic.", None),
