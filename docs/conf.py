@@ -1,5 +1,6 @@
 """How Sphinx builds the site: `make docs`. Every block of code and every command on it is run."""
 
+import atexit
 import logging
 import os
 import shutil
@@ -47,6 +48,7 @@ nitpicky = False
 
 # All pages run in one folder, which holds the data that they speak of and nothing else.
 WORK = Path(tempfile.mkdtemp(prefix="sgdfit-docs-"))
+atexit.register(shutil.rmtree, WORK, ignore_errors=True)
 shutil.copytree(HERE / "data", WORK, dirs_exist_ok=True)
 shutil.copytree(HERE.parent / "examples", WORK / "examples")
 startup = WORK / ".ipython" / "profile_default" / "startup"
@@ -56,6 +58,8 @@ startup.mkdir(parents=True)
     "from matplotlib_inline.backend_inline import set_matplotlib_formats\n"
     "set_matplotlib_formats('svg')\n"
 )
+# Its sockets are on this machine alone, and closed with the page.
+(startup.parent / "ipython_kernel_config.py").write_text("c.IPKernelApp.log_level = 'ERROR'\n")
 os.environ["IPYTHONDIR"] = str(WORK / ".ipython")
 os.environ["COLUMNS"] = "80"
 commands_folder = str(WORK)
