@@ -90,6 +90,20 @@ def test_limit_growth_and_pace_are_those_of_runs(update):
     assert min(steps) >= plain.steps_per_digit * (1 - 1e-9)
 
 
+@over_updates
+def test_below_the_smooth_rate_no_error_oscillates(update):
+    """Judge by the roots of the update itself, of an error and its buffer."""
+    G = curvature_of(QUADRATIC)
+    found = diagnosed(G, **update)
+    beta, gain = update.get("momentum", 0.0), 1 - update.get("dampening", 0.0)
+    steepest = found.eigenvalues[-1] + update.get("weight_decay", 0.0)
+    for share in (0.01, 0.999, 1.001, 1.2):
+        buffer = np.array([gain * steepest, beta])
+        step = beta * buffer + [steepest, 0] if update.get("nesterov") else buffer
+        roots = np.linalg.eigvals([[1, 0] - share * found.smooth_rate * step, buffer])
+        assert ((roots.imag == 0) & (roots.real >= -1e-12)).all() == (share < 1)
+
+
 # --- noise of batches
 
 

@@ -180,6 +180,22 @@ def test_a_run_that_diverges_stops_where_it_was_finite_and_offers_a_rate(watch):
     view.wait("frame", before, lambda frame: frame["loss"] < (1 + 1e-9) * least)
 
 
+@pytest.mark.parametrize(
+    ("optimizer", "rate", "level", "said"),
+    [
+        ("sgd", 0.1, "good", ["shrinks smoothly"]),
+        ("sgd(momentum=0.9)", 0.1, "good", ["momentum 0.9", "oscillates and shrinks", "digit"]),
+        ("sgd(momentum=0.9)", 2e-4, "good", ["momentum 0.9", "shrinks smoothly"]),
+        ("sgd(momentum=0.9)", 0.5, "bad", ["momentum 0.9", "grows"]),
+        ("sgd(momentum=1.5)", 0.1, "bad", ["not below 1"]),
+    ],
+)
+def test_the_verdict_is_of_the_momentum_that_is_chosen(watch, optimizer, rate, level, said):
+    verdict = watch().ask("options", optimizer=optimizer, rate=rate)["verdict"]
+    assert verdict["level"] == level
+    assert all(words in verdict["text"] for words in said)
+
+
 def test_back_undoes_steps_and_hands(watch):
     view = watch()
     begun = view.ask("hello")["values"]

@@ -286,6 +286,17 @@ def test_the_address_leads_to_the_same_view(browser, served):
             assert page.evaluate("location.hash") == fragment
 
 
+def test_the_momentum_is_chosen_and_stands_in_the_address(page):
+    box = page.get_by_label("momentum", exact=True)
+    box.fill("0.5")
+    box.press("Enter")
+    until(page, "/with momentum 0.5/.test(document.querySelector('.verdict').innerText)")
+    assert page.get_by_label("optimizer", exact=True).input_value() == "sgd(momentum=0.5)"
+    until(page, "decodeURIComponent(location.hash).includes('optimizer=sgd(momentum=0.5)')")
+    page.get_by_label("optimizer", exact=True).select_option("adam")
+    box.wait_for(state="hidden")
+
+
 def test_two_tabs_are_two_fits(browser, served):
     with opened(browser, served) as first, opened(browser, served) as second:
         first.keyboard.press("s")

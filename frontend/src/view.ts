@@ -3,7 +3,7 @@
 import { type Ranges, readAddress, writeAddress } from "./address";
 import { Charts } from "./charts";
 import { make, short } from "./elements";
-import type { Answer, Channel, Failure, Frame, Rival, Scene, Told } from "./messages";
+import type { Answer, Channel, Failure, Frame, Rival, Scene, Settings, Told } from "./messages";
 import { Parameters } from "./parameters";
 import { Rates } from "./rates";
 
@@ -96,6 +96,18 @@ class View {
     "aria-label": "optimizer",
     change: () => this.ask("options", { optimizer: this.optimizer.value, rate: null }),
   });
+  private readonly momentum = make("input", {
+    type: "text",
+    inputmode: "decimal",
+    "aria-label": "momentum",
+    change: () => {
+      const value = this.momentum.value.trim() || "0";
+      const { optimizer } = (this.frame as Frame).options;
+      const said = optimizer.includes("momentum=") ? optimizer.replace(/momentum=[^,)]*/, `momentum=${value}`) : `sgd(momentum=${value})`;
+      this.ask("options", { optimizer: Number(value) === 0 ? "sgd" : said, rate: null });
+    },
+  });
+  private readonly momentumField = make("label", { class: "field steers" }, make("span", {}, "momentum"), this.momentum);
   private readonly batch = make("input", {
     type: "text",
     inputmode: "numeric",
@@ -378,14 +390,26 @@ class View {
     }
   }
 
+  /** Show the optimizer, which an address may have chosen from outside the menu. */
+  private showOptimizer({ optimizer }: Settings): void {
+    this.optimizer.value = optimizer;
+    if (this.optimizer.value !== optimizer) {
+      this.optimizer.append(make("option", {}, optimizer));
+      this.optimizer.value = optimizer;
+    }
+    this.momentumField.hidden = !/^sgd\b/.test(optimizer);
+    if (document.activeElement !== this.momentum) this.momentum.value = /momentum=([^,)]*)/.exec(optimizer)?.[1] ?? "0";
+  }
+
   private showOptions({ options }: Scene): void {
-    this.optimizer.value = options.optimizer;
+    this.showOptimizer(options);
     this.batch.value = options.batch === null ? "" : String(options.batch);
     this.seed.value = String(options.seed);
     this.speed.value = String(options.speed);
   }
 
   private setFrame(frame: Frame, arrays: Record<string, Float32Array | Float64Array>): void {
+    if (this.frame?.options.optimizer !== frame.options.optimizer) this.showOptimizer(frame.options);
     this.frame = frame;
     // The address holds them as they are now.
     if (this.scene) this.scene = { ...this.scene, options: frame.options };
@@ -567,6 +591,7 @@ class View {
         this.parameters.element,
         make("div", { class: "steers" }, this.rates.element),
         steering("optimizer", this.optimizer),
+        this.momentumField,
         steering("batch size", this.batch),
         steering("seed", this.seed),
         steering("compare", this.compare),

@@ -50,6 +50,12 @@ class Descent:
         beta = self.momentum
         return 2 * (1 + beta) / (1 + 2 * beta if self.nesterov else 1.0) / self.gain / largest
 
+    def smooth(self, largest: float) -> float:
+        """Return the largest rate below which no error oscillates: where t² = 4q."""
+        beta = self.momentum
+        root = (1 - beta) / (1 + beta) if self.nesterov else 1 - np.sqrt(beta)
+        return float(root**2) / self.gain / largest
+
     def _recursion(self, rate_curvature: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return t, q and x."""
         x, beta = self.gain * np.asarray(rate_curvature, dtype=float), self.momentum
@@ -144,6 +150,7 @@ class Diagnosis:
     # steps, smaller when rows are shuffled. None for a full batch.
     noise_floor: float | None = None
     noise_distance: float | None = None  # the same in standard errors, root mean square
+    smooth_rate: float | None = None  # no error oscillates at a constant rate below this one
     undetermined: tuple[str, ...] = ()  # combinations of parameters without effect on the loss
     local: bool = False  # the model is not linear, so that the figures hold near here only
     notes: tuple[str, ...] = ()  # sentences, the most important first
@@ -265,6 +272,7 @@ def _with_rates(found: Diagnosis, run: _Run) -> Diagnosis:
     return replace(
         found,
         stability_limit=update.limit(largest),
+        smooth_rate=update.smooth(largest),
         fastest_rate=fastest,
         steps_per_digit=None if (effective < 0).any() else _steps_per_digit(shrink),
     )

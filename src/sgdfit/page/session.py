@@ -730,8 +730,10 @@ class Session(View):
         if len(thetas) > 1:
             facts["next"] = dict(zip(model.free, map(finite, thetas[1]), strict=True))
         diagnosis = self._diagnosis(sums, rate)
-        facts["verdict"] = verdict(diagnosis, rate, self.ended, self.unfit)
-        facts["zones"] = zones(diagnosis, self.settings)
+        optimizer = self._options().optimizer
+        momentum = optimizer.chosen.get("momentum", 0.0) if optimizer else 0.0
+        facts["verdict"] = verdict(diagnosis, rate, self.ended, self.unfit, momentum)
+        facts["zones"] = zones(diagnosis, self.settings, momentum)
         self.seen.add(self.step, loss, self.theta)
         arrays = self._lines(thetas) | self._way(self.trace, "", self.seen)
         if self.rival is not None:

@@ -76,7 +76,11 @@ def as_sentence(note: str) -> str:
 
 
 def verdict(
-    diagnosis: Diagnosis | None, rate: float | None, ended: str, unfit: str = ""
+    diagnosis: Diagnosis | None,
+    rate: float | None,
+    ended: str,
+    unfit: str = "",
+    momentum: float = 0.0,
 ) -> dict[str, Any]:
     """Say how the descent goes here, with the number that proves it."""
     if diagnosis is None:
@@ -87,36 +91,33 @@ def verdict(
         text = f"Diverged: {rate_advice(diagnosis)}."
         return {"level": "bad", "text": text, "offer": diagnosis.fastest_rate}
     limit, growth = diagnosis.stability_limit, diagnosis.growth_factor
-    if rate is None or limit is None or growth is None:
+    smooth = diagnosis.smooth_rate
+    if rate is None or limit is None or growth is None or smooth is None:
         note = diagnosis.notes[0] if diagnosis.notes else ""
-        return {"level": "good", "text": as_sentence(note)}
+        level = "good" if growth is None or growth < 1 else "bad"
+        return {"level": level, "text": as_sentence(note)}
     where, share = diagnosis.along(-1), rate / limit
+    whose = f" with momentum {momentum:g}" if momentum else ""
+    lasting = " in the long run" if momentum else ""
+    begin = f"The learning rate is {share:.3g} × the limit{whose}: "
     if growth > 1:
-        text = (
-            f"The learning rate is {share:.3g} × the limit: {where} oscillates and grows, by"
-            f" {growth:.4g} a step."
-        )
+        text = f"{begin}{where} oscillates and grows, by {growth:.4g} a step{lasting}."
         return {"level": "bad", "text": text, "offer": diagnosis.fastest_rate}
-    if share > 0.501:  # at one half by rounding alone
-        return {
-            "level": "caution",
-            "text": f"The learning rate is {share:.3g} × the limit: {where} oscillates and shrinks,"
-            f" to {growth:.3g} of itself a step.",
-        }
     steps = diagnosis.steps_per_digit_at_rate
     slow = ""
     if steps is not None:
         form = ",.3g" if steps < 1000 else ",.0f" if steps < 1e7 else ".1g"
         slow = f" {steps:{form}} steps gain"
         slow = f"{slow if steps > 1 else ' A step gains'} a decimal digit."
-    return {
-        "level": "good",
-        "text": f"The learning rate is {share:.3g} × the limit: every direction shrinks smoothly."
-        + slow,
-    }
+    if rate <= 1.002 * smooth:  # or above by rounding alone
+        return {"level": "good", "text": f"{begin}every direction shrinks smoothly.{slow}"}
+    text = f"{begin}{where} oscillates and shrinks, to {growth:.3g} of itself a step{lasting}."
+    if momentum and share <= 1 / 2:  # to swing is how momentum gains speed
+        return {"level": "good", "text": text + slow}
+    return {"level": "caution", "text": text}
 
 
-def zones(diagnosis: Diagnosis | None, settings: Settings) -> dict[str, Any]:
+def zones(diagnosis: Diagnosis | None, settings: Settings, momentum: float = 0.0) -> dict[str, Any]:
     """Return the learning rates at which descent becomes another, and what holds them back."""
     if diagnosis is None or diagnosis.stability_limit is None:
         told = enumerated([]) if diagnosis is None else next(iter(diagnosis.notes), "")
@@ -126,10 +127,14 @@ def zones(diagnosis: Diagnosis | None, settings: Settings) -> dict[str, Any]:
         notes.append("The model is not linear: the limit holds near here.")
     if settings.batch is not None:
         notes.append("Steps on few rows can need smaller rates than all rows together.")
-    if "momentum" in settings.optimizer:
-        notes.append("With momentum the steepest direction may swing below the limit.")
+    if diagnosis.noise_floor is not None:
+        over = f"{100 * diagnosis.noise_floor:.2g}%"
+        notes.append(f"At this rate they hover above the least loss by roughly {over} of it.")
+    if momentum and diagnosis.best_momentum is not None:
+        rate, best = diagnosis.best_momentum
+        notes.append(f"The fastest momentum here is {best:.2g}, at a rate of {rate:.3g}.")
     return {
-        "smooth": diagnosis.stability_limit / 2,
+        "smooth": diagnosis.smooth_rate,
         "limit": diagnosis.stability_limit,
         "fastest": diagnosis.fastest_rate,
         "note": " ".join(notes),
