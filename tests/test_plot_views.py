@@ -12,6 +12,7 @@ from PIL import Image, ImageSequence
 
 import sgdfit
 from sgdfit.errors import MissingDependencyError, UsageError
+from sgdfit.plot import animation
 
 RANDOM = np.random.default_rng(0)
 X = np.linspace(0, 5, 40)
@@ -209,6 +210,23 @@ def test_a_descent_moves(decay, tmp_path, ending):
     pictures = frames_of(path)
     assert (len(pictures), len(set(pictures))) == (5, 5)
     assert [one.name for one in tmp_path.iterdir()] == [path.name]
+
+
+@pytest.mark.filterwarnings("ignore:learning rate 5:sgdfit.errors.DivergenceWarning")
+def test_a_picture_of_a_run_that_diverged_says_so_and_may_play_once(tmp_path, monkeypatch):
+    titles = []
+    monkeypatch.setattr(animation, "dress", lambda *given: titles.append(given[2]))
+    x = np.linspace(0, 1, 9)
+    options = {"optimizer": "sgd", "steps": 200, "start": {"a": 1.0, "b": 0.0}}
+    for rate in (5.0, None):
+        chosen = {**options, "learning_rate": rate} if rate else {}
+        found = sgdfit.fit("y = a*x + b", {"x": x, "y": 2 * x + x**2}, **chosen)
+        path = tmp_path / "descent.gif"
+        found.animate(path, frames=2, loop=rate is None)
+        with Image.open(path) as moving:
+            assert moving.info.get("loop") == (0 if rate is None else None)
+    said = [title for title in titles if title.startswith("The curve")]
+    assert said == ["The curve diverges", "The curve settles"]
 
 
 def test_without_ffmpeg_one_sentence_says_what_to_do(decay, tmp_path, monkeypatch):

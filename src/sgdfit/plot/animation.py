@@ -1,4 +1,4 @@
-"""A descent as a moving picture: the curve that settles, and the way down the loss."""
+"""A descent as a moving picture: the curve, step by step, and the way down the loss."""
 
 from __future__ import annotations
 
@@ -22,6 +22,11 @@ ENDINGS = (".gif", ".mp4", ".html")
 # Of a moving picture: frames at most, and how many a second.
 MOST_FRAMES, A_SECOND = 120, 12
 GRID = 300
+# By how the run ended.
+SETTLED = "The curve settles"
+TITLES = {"converged": SETTLED, "local_minimum": SETTLED, "diverged": "The curve diverges"}
+# What lets a .gif repeat for ever; without it each reader plays it once.
+REPEATED = b"\x21\xff\x0bNETSCAPE2.0\x03\x01\x00\x00\x00"
 # On buttons, by matplotlib's names of icons.
 SIGNS = {
     "minus": "−", "fast-backward": "|◀", "step-backward": "‹", "play fa-flip-horizontal": "◀",
@@ -36,6 +41,7 @@ def animate(
     *,
     style: str = "light",
     frames: int = MOST_FRAMES,
+    loop: bool = True,
 ) -> None:
     """Write the descent as a moving picture; see `Result.animate`."""
     path = Path(path)
@@ -57,7 +63,13 @@ def animate(
     made = figure_class()(figsize=(9.2, 4.2), layout="constrained", facecolor=look.paper)
     title = plain(made.suptitle("", x=0.01, ha="left", fontsize=11, color=look.ink))
     curve, ground = made.subplots(1, 2)
-    dress(curve, look, "The curve settles", seen.axis_name, seen.response)
+    dress(
+        curve,
+        look,
+        TITLES.get(result.status.name, "The curve, step by step"),
+        seen.axis_name,
+        seen.response,
+    )
     scatter(curve, look, seen.axis, seen.target)
     grid = np.linspace(seen.axis.min(), seen.axis.max(), GRID)
     (line,) = curve.plot([], [], color=look.main, linewidth=2, zorder=4)
@@ -109,7 +121,8 @@ def animate(
         try:
             with rc_context({"animation.ffmpeg_path": program}):
                 moving.save(beside, writer=writer, dpi=90)
-            file.write(beside.read_bytes())
+            written = beside.read_bytes()
+            file.write(written if loop else written.replace(REPEATED, b"", 1))
         finally:
             beside.unlink(missing_ok=True)
 

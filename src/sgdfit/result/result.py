@@ -660,13 +660,15 @@ class Result:
         *,
         style: str = "light",
         frames: int = 120,
+        loop: bool = True,
     ) -> None:
-        """Write the descent as a moving picture: the curve that settles, and the way of the loss.
+        """Write the descent as a moving picture: the curve, step by step, and the way of the loss.
 
         ``path`` ends with .gif, .html or .mp4, which takes the program ffmpeg or the package
-        imageio-ffmpeg; there are at most so many ``frames``.
+        imageio-ffmpeg; there are at most so many ``frames``. A .gif repeats for ever; with
+        ``loop=False`` it plays once, as WCAG 2.2.2 asks of what moves and cannot be paused.
         """
-        sgdfit.higher("animate")(self, path, data, style=style, frames=frames)
+        sgdfit.higher("animate")(self, path, data, style=style, frames=frames, loop=loop)
 
     def __str__(self) -> str:
         return self.report()
