@@ -112,7 +112,7 @@ def main(folder: Path, states: dict[str, Callable[[Page], None]], widths: Sequen
             page.wait_for_selector(".fact b")
             page.wait_for_timeout(1000)
             reach(page)
-            page.wait_for_timeout(500)
+            page.wait_for_timeout(2500)
             of = f"{name}-{scheme}" + (f"-{width}" if len(widths) > 1 else "")
             page.screenshot(path=folder / f"{of}.png", full_page=len(widths) > 1)
             context.close()
