@@ -480,7 +480,6 @@ def test_a_full_disk_behind_standard_output():
     ("closed", "arguments", "status"),
     [
         (">&-", f"fit data.csv '{LINE}' --json", 0),
-        (">&-", f"fit data.csv '{LINE}'", 0),
         (">&- 2>&-", "fit data.csv 'y ='", 2),
         ("2>&-", f"fit data.csv '{LINE}' --steps nan", 2),
         ("<&-", f"fit - '{LINE}'", 2),

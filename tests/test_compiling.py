@@ -67,12 +67,12 @@ def test_what_calls_scipy_is_kept_for_processes_where_it_lies_elsewhere(place):
             env=os.environ | {"SGDFIT_CACHE_DIR": str(place)},
             input=source, capture_output=True, text=True, check=True, timeout=120,
         ).stdout.split()
-        for _ in range(3)
+        for _ in range(2)
     ]  # fmt: skip
     answers, hits, _, places = zip(*done, strict=True)
     assert len(set(places)) > 1
-    assert list(map(float, answers)) == pytest.approx([scipy.special.j0(21.0)] * 3, rel=1e-15)
-    assert hits == ("0", "1", "1")
+    assert list(map(float, answers)) == pytest.approx([scipy.special.j0(21.0)] * 2, rel=1e-15)
+    assert hits == ("0", "1")
 
 
 @pytest.fixture(autouse=True)

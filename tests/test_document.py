@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import sgdfit
+from sgdfit.cli.app import main
 from sgdfit.document import reproduce
 from sgdfit.errors import UsageError
 
@@ -170,12 +171,13 @@ def test_a_report_never_takes_the_place_of_the_data(tmp_path):
     assert path.read_text() == before
 
 
-def test_the_command_line_writes_its_command_into_the_report(tmp_path):
+def test_the_command_line_writes_its_command_into_the_report(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
     rows = [f"{x},{y}" for x, y in zip(DATA["x"], DATA["y"], strict=True)]
     (tmp_path / "data.csv").write_text("\n".join(["x,y", *rows]))
-    command = [sys.executable, "-m", "sgdfit", "fit", "data.csv", DECAY, "--report", "fit.html"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
-    assert "the report is in fit.html" in done.stderr
+    monkeypatch.setattr(sys, "argv", ["sgdfit", "fit", "data.csv", DECAY, "--report", "fit.html"])
+    assert main() == 0
+    assert "the report is in fit.html" in capsys.readouterr().err
     page = (tmp_path / "fit.html").read_text("utf-8")
     assert "sgdfit fit data.csv &#x27;y = a*exp(-k*x) + c&#x27; --report fit.html" in page
     assert "SHA-256" in page

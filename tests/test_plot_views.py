@@ -11,6 +11,7 @@ import pytest
 from PIL import Image, ImageSequence
 
 import sgdfit
+from sgdfit.cli.app import main
 from sgdfit.errors import MissingDependencyError, UsageError
 from sgdfit.plot import animation
 
@@ -144,8 +145,6 @@ def test_a_group_without_a_fit_shows_its_rows_and_says_why():
 
 
 def test_the_command_line_draws_groups(tmp_path):
-    from sgdfit.cli.app import main
-
     rows = [f"{g},{x},{y}" for g, x, y in zip(SITES, MANY["x"], MANY["y"], strict=True)]
     (tmp_path / "data.csv").write_text("\n".join(["site,x,y", *rows]))
     command = ["fit", str(tmp_path / "data.csv"), "y = a + b*x", "--by", "site", "--quiet"]
@@ -264,12 +263,13 @@ def test_a_fit_from_a_file_asks_for_its_rows(decay, tmp_path):
     assert saved.plot(DATA)[1].get_xlabel() == "x"
 
 
-def test_a_terminal_shows_the_curve_in_characters(tmp_path):
+def test_a_terminal_shows_the_curve_in_characters(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
     rows = [f"{x},{y}" for x, y in zip(X, DATA["y"], strict=True)]
     (tmp_path / "data.csv").write_text("\n".join(["x,y", *rows]))
-    command = [sys.executable, "-m", "sgdfit", "fit", "data.csv", DECAY, "--plot", "-"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
-    drawn = done.stdout[done.stdout.index("┌") :]
+    assert main(["fit", "data.csv", DECAY, "--plot", "-"]) == 0
+    _, top, drawn = capsys.readouterr().out.partition("┌")
+    assert top
     assert "\x1b" not in drawn
     assert drawn.count("o") >= 15
     assert max(map(len, drawn.splitlines())) <= 80

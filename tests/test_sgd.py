@@ -140,9 +140,7 @@ def test_shuffled_batches_hover_no_further_than_the_diagnosis_says(size, rate):
 
 
 @over_kernels
-@pytest.mark.parametrize(
-    ("optimizer", "size"), [("sgd", 1), ("adam", 10), ("averaged(sgd(momentum=0.5))", 10)]
-)
+@pytest.mark.parametrize(("optimizer", "size"), [("sgd", 1), ("averaged(sgd(momentum=0.5))", 10)])
 def test_the_seed_decides_every_bit_and_threads_none(kernel, optimizer, size):
     def run(seed):
         options = {"optimizer": optimizer, "batch_size": size, "learning_rate": 0.02, "epochs": 5}
@@ -362,7 +360,7 @@ LONG = """
     data = {{"x": x, "y": 2 * x + 1 + random.normal(size=x.size)}}
     fit = sgdfit.fit(
         "y = a*x + b", data, batch_size={size!r}, learning_rate=1e-4, steps=10**12,
-        kernel={kernel!r}, {more}
+        kernel={kernel!r},
         announce=lambda diagnosis: print("running", flush=True),
     )
     print(fit.status.name, fit.steps, fit.loss, fit.trace.loss[0], fit.seconds, flush=True)
@@ -370,16 +368,10 @@ LONG = """
 
 
 @pytest.mark.parametrize(
-    ("kernel", "size", "rows", "listening"),
-    [
-        ("numpy", "full", 1_000, False),
-        ("compiled", "full", 1_000, True),
-        ("compiled", 1, 100_000, False),
-    ],
+    ("kernel", "size", "rows"), [("numpy", "full", 1_000), ("compiled", 1, 100_000)]
 )
-def test_ctrl_c_ends_a_long_run_with_its_result(kernel, size, rows, listening):
-    more = "callback=lambda progress: None," if listening else ""
-    script = textwrap.dedent(LONG.format(kernel=kernel, size=size, rows=rows, more=more))
+def test_ctrl_c_ends_a_long_run_with_its_result(kernel, size, rows):
+    script = textwrap.dedent(LONG.format(kernel=kernel, size=size, rows=rows))
     # The run's first sweep may have to compile, which is no time to interrupt.
     fit_line(batch_size=1 if size == 1 else 2, steps=2, kernel=kernel)
     process = subprocess.Popen(
@@ -456,11 +448,10 @@ def test_divergence_is_told_however_long_the_run(steps, kernel):
     assert np.isfinite(fit.loss)
 
 
-@over_kernels
-def test_overflow_on_the_way_is_divergence(kernel):
+def test_overflow_on_the_way_is_divergence():
     x = np.linspace(0, 5, 30)
-    data, options = {"x": x, "y": 2 * np.exp(0.9 * x)}, {"start": "a=1, b=0.1", "kernel": kernel}
-    fit = sgdfit.fit("y = a*exp(b*x)", data, learning_rate=0.05, **options)
+    data = {"x": x, "y": 2 * np.exp(0.9 * x)}
+    fit = sgdfit.fit("y = a*exp(b*x)", data, learning_rate=0.05, start="a=1, b=0.1")
     assert fit.status.name == "diverged"
     assert np.isfinite([*values(fit), fit.loss]).all()
     assert "use a learning rate ten times smaller" in fit.status.cure
@@ -655,7 +646,7 @@ AT_START = [
 @over_batches
 @pytest.mark.parametrize(
     ("kernel", "formula", "start", "part", "value"),
-    [*(("numpy", *case) for case in AT_START), *(("compiled", *case) for case in AT_START[::3])],
+    [*(("numpy", *case) for case in AT_START), ("compiled", *AT_START[0])],
     ids=lambda v: name_of(v, 24),
 )
 def test_start_outside_of_the_domain(formula, start, part, value, kernel, size):
@@ -735,10 +726,9 @@ def test_row_of_a_domain_error_counts_the_rows_that_were_kept():
     assert "on row 3 of those without missing values" in fit.status.cause
 
 
-@over_kernels
-def test_bounds_keep_the_run_inside_of_the_domain(kernel):
+def test_bounds_keep_the_run_inside_of_the_domain():
     """The run of the test above, whose rate is too high, but which cannot leave."""
-    fit = sgdfit.fit("y = a*log(b*x)", positive(), bounds="b > 0.3", kernel=kernel, **TOO_FAST)
+    fit = sgdfit.fit("y = a*log(b*x)", positive(), bounds="b > 0.3", **TOO_FAST)
     assert fit.status.name == "diverged"
     assert fit.trace.parameters[:, 1].min() == 0.3
 
