@@ -27,9 +27,10 @@ check: setup
 test: check
 	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --numprocesses=$(WORKERS) $(PYTEST_ARGS)
 
-# What compares with torch, looks at pages in Chromium or makes videos: for machines with all that.
+# What compares with torch, looks at pages in Chromium or at the site, or makes videos: for machines
+# with all that, after make docs.
 test-oracles: setup
-	$(BIN)/python -m pytest --numprocesses=$(WORKERS) -m "torch or browser or video" $(PYTEST_ARGS)
+	$(BIN)/python -m pytest --numprocesses=$(WORKERS) -m "torch or browser or video or site" $(PYTEST_ARGS)
 
 # Pictures of the live view; they take Chromium.
 screenshots: setup

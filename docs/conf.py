@@ -11,7 +11,9 @@ from pathlib import Path
 import sgdfit
 
 HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE / "_ext"))
+sys.path[:0] = [str(HERE), str(HERE / "_ext")]
+
+from logo import draw  # noqa: E402
 
 project = "sgdfit"
 author = "The sgdfit authors"
@@ -30,10 +32,16 @@ extensions = [
 exclude_patterns = ["data/README.md", "images", "speed.md"]
 html_theme = "furo"
 html_title = "sgdfit"
-html_static_path = ["_static"]
+# The logo and the card for links are drawn anew.
+DRAWN = Path(tempfile.mkdtemp(prefix="sgdfit-logo-"))
+draw(DRAWN)
+html_static_path = ["_static", str(DRAWN)]
+html_favicon = str(DRAWN / "logo-light.svg")
 html_css_files = ["site.css"]
 html_copy_source = False
 html_theme_options = {
+    "light_logo": "logo-light.svg",
+    "dark_logo": "logo-dark.svg",
     # No request leaves the machine of whoever reads.
     "light_css_variables": {"color-brand-primary": "#0b62a3", "color-brand-content": "#0b62a3"},
     "dark_css_variables": {"color-brand-primary": "#79b8ff", "color-brand-content": "#79b8ff"},

@@ -105,3 +105,8 @@ def test_blocks_that_take_torch_run_as_they_stand(torch, tmp_path, monkeypatch, 
     for block in blocks:
         exec(compile(block, page, "exec"), names)
     assert "fit" in names
+
+
+def test_the_citation_is_of_this_version():
+    text = (DOCS.parent / "CITATION.cff").read_text(encoding="utf-8")
+    assert f"version: {sgdfit.__version__}\n" in text
