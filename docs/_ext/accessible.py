@@ -7,6 +7,8 @@ from sphinx.application import Sphinx
 REPLACED = {
     "<pre>": '<pre tabindex="0">',
     "<th></th>": "<td></td>",
+    'alt="Light Logo"': 'alt=""',  # the name of the project stands beside it
+    'alt="Dark Logo"': 'alt=""',
     '<th class="head"><p></p></th>': '<td class="head"></td>',
     '</noscript>\n\n<div id="search-': '</noscript>\n<h1>Search</h1>\n<div id="search-',
     '<div class="table-wrapper': '<div tabindex="0" class="table-wrapper',
