@@ -282,7 +282,7 @@ def test_many_rows_are_stepped_on_and_some_are_drawn(watch):
     [
         {"formula": "z = a*t + b"}, {"formula": "y = foo("}, {"optimizer": "none"}, {"rate": -1},
         {"locked": 3}, ["nonsense"], {"where": "x > 99"}, {"ranges": {"a": [2, 1]}},
-        {"slice": "ab"},
+        {"slice": "ab"}, {"sample": "nope"}, {"sample": ["x"]},
     ],
 )  # fmt: skip
 def test_what_is_here_is_shown_whatever_the_address_asks_for(watch, state):

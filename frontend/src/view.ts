@@ -483,6 +483,7 @@ class View {
     this.trouble.hidden = false;
     this.trouble.textContent = failure.text;
     this.parameters.restore();
+    if (this.scene) this.showOptions(this.scene);
     if (failure.where === "run") this.leave();
   }
 

@@ -43,7 +43,7 @@ from sgdfit.kernel.summation import Sums
 from sgdfit.model.model import build
 from sgdfit.page import drawing
 from sgdfit.page.legs import Leg, Rival, Settings, Way, advance, exported
-from sgdfit.page.samples import FIRST, SAMPLES
+from sgdfit.page.samples import FIRST, SAMPLES, Sample
 from sgdfit.page.uploads import first_formula, kept_rows, number, numbers, uploaded
 from sgdfit.page.view import ROOM, Emit, View, finite, rounded_range, usual_range
 from sgdfit.page.words import invitation, on_page, report_html, said_on_page, verdict, zones
@@ -360,7 +360,7 @@ class Session(View):
         """
         if not state:
             return
-        sample = SAMPLES.get(str(state.get("sample", "")))
+        sample = _sample(state["sample"]) if "sample" in state else None
         source = self.source if sample is None else open_table(sample.columns())
         table = kept_rows(source, state.get("where", ""))
         values = {
@@ -399,11 +399,9 @@ class Session(View):
     def _set_data(self, message: Mapping[str, Any]) -> None:
         kind, formula, start = message.get("kind"), self.formula, self.values
         if kind == "sample":
-            name = str(message.get("name"))
-            if name not in SAMPLES:
-                raise UsageError(f"there is no sample {name!r}; there are {', '.join(SAMPLES)}")
-            data: object = SAMPLES[name].columns()
-            formula, start = SAMPLES[name].formula, SAMPLES[name].start
+            sample = _sample(message.get("name"))
+            data: object = sample.columns()
+            formula, start = sample.formula, sample.start
         else:
             data = uploaded(message)
         source = open_table(data)
@@ -769,3 +767,10 @@ class Session(View):
             return None
         problem = self.problem._replace(options=options)
         return diagnose_at(problem, options.batch_rows(problem.rows), sums, rate)
+
+
+def _sample(asked: object) -> Sample:
+    name = str(asked)
+    if name not in SAMPLES:
+        raise UsageError(f"there is no sample {name!r}; there are {', '.join(SAMPLES)}")
+    return SAMPLES[name]
