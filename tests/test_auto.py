@@ -5,6 +5,7 @@ import warnings
 import numpy as np
 import pytest
 from scipy.optimize import curve_fit, least_squares
+from scipy.stats import linregress
 
 import sgdfit
 from oracles import as_function
@@ -592,6 +593,19 @@ def test_perfect_data_leave_open_what_has_no_effect(formula, y, open_one):
     fit = sgdfit.fit(formula, {"x": np.linspace(0, 10, 40), "y": y})
     assert fit.estimates[open_one].stderr is None
     assert abs(fit.values["c"] - 3) <= 5 * fit.estimates["c"].stderr < 1e-10
+
+
+@pytest.mark.parametrize("slope", [0.1, 0.3])
+def test_a_bend_before_all_rows_leaves_a_line_that_has_converged(slope):
+    x = np.arange(1900.0, 1940.0)
+    y = 2 - slope * (x - 1900) + np.sin(x / 6)  # neighbours go together
+    fit = sgdfit.fit("y = a + b*maximum(x - t, 0)", {"x": x, "y": y})
+    line = linregress(x, y)
+    assert fit.status.name == "converged"
+    assert fit.undetermined == ("a and t",)
+    assert any("neighbouring residuals" in told for told in fit.warnings)
+    assert fit.values["b"] == pytest.approx(line.slope, rel=1e-9)
+    assert fit.estimates["b"].stderr == pytest.approx(line.stderr, rel=1e-6)
 
 
 def test_every_row_that_is_visited_is_counted(monkeypatch):

@@ -233,3 +233,11 @@ def test_noise_that_is_zero_or_not_known(noise, error):
     _, covariance, (one,) = solved("abc", (1, 4, 2), [X, X, 1], noise)
     assert (one.text, one.stderr) == ("a + b", error)
     assert covariance[2, 2] == 0 if noise == 0 else np.isnan(covariance).all()
+
+
+def test_a_variance_that_rounding_takes_below_zero_is_not_known():
+    # Neither x nor y by itself, whose sum all scores leave where it is but for rounding.
+    spectrum = scaled_spectrum(np.array([[1.0, 1.0], [1.0, 1.0]]))
+    _, (found,), _ = determined(("x", "y"), np.ones(2), spectrum, np.array([[-1e-16]]))
+    assert found.text == "x + y"
+    assert found.stderr is None

@@ -75,6 +75,8 @@ def at_infinity(problem: Problem, outcome: Outcome, first: bool = True) -> Outco
         return outcome
     if has_arrived(problem, outcome) and not _is_vague(problem, outcome):
         return outcome
+    if _hides_amplitude(problem, outcome):
+        return outcome
     vanished = _vanished(problem, outcome)
     if vanished is not None:
         return outcome._replace(limit=vanished)
@@ -218,6 +220,15 @@ def _vanished(problem: Problem, outcome: Outcome) -> Limit | None:
     if not relative_offset(quadratic, theta, rest, problem.rows) <= ARRIVED:
         return None
     return Limit(problem.names[bound.argmax()], (), None, ~(idle | bound), idle | bound, (), True)
+
+
+def _hides_amplitude(problem: Problem, outcome: Outcome) -> bool:
+    """Whether exact data leave an amplitude that is but rounding: what it scales has no limit."""
+    errors = errors_of(problem, outcome)
+    if errors is None or not problem.is_exact(outcome.theta, outcome.quadratic):
+        return False
+    linear = np.isin(problem.names, sorted(problem.model.linear))
+    return bool((np.abs(outcome.theta) <= errors)[linear].any())
 
 
 def _without_idle(problem: Problem, outcome: Outcome) -> Outcome:

@@ -23,6 +23,7 @@ from sgdfit.inference.diagnosis import explain_divergence, rate_advice
 from sgdfit.inference.spectrum import EPS, eigen, root_spectrum
 from sgdfit.kernel.kernel import Segment
 from sgdfit.kernel.shuffle import sequential
+from sgdfit.model.separation import break_names
 from sgdfit.optimizers.schedule import Schedule
 from sgdfit.result.status import STATUSES, Status, status_of
 
@@ -342,11 +343,16 @@ def flat(end: RunEnd) -> Status | None:
         some = problem.data.sample(ROWS_LOOKED_AT, 0)
         jacobian = problem.kernel.rows(end.descent[1].theta, some).jacobian.T
         return None if root_spectrum(jacobian).positive.all() else ended("plateau", what=what)
-    # As far as a search tells there is nothing lower, and the residuals miss nothing: the best
-    # curve is the same all along this ground.
-    is_best = end.outcome.search is not None and end.distance <= end.reach
-    if not is_flat_here or (is_best and misfit_of(problem, end.outcome.theta).beyond <= TOLD):
+    if not is_flat_here:
         return None
+    # As far as a search tells there is nothing lower, and the residuals miss nothing, or of a break
+    # all gaps were looked at: the best curve is the same all along this ground.
+    if end.outcome.search is not None and end.distance <= end.reach:
+        model, misfit = problem.model, misfit_of(problem, end.outcome.theta)
+        curved = set(model.free) - set(model.linear)
+        is_sought = len(curved) == 1 and curved <= break_names(model.prediction, model.free)
+        if is_sought or max(misfit.beyond, misfit.off_replicates) <= TOLD:
+            return None
     pairs = zip(problem.names, end.outcome.theta, strict=True)
     at = ", ".join(f"{name} = {value:.4g}" for name, value in pairs)
     return ended("flat", what=what, at=at, unsought=_unsought(problem))

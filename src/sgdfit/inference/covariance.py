@@ -249,7 +249,8 @@ def determined(
             known = np.vstack([known, more / np.linalg.norm(more)])
             along = row @ root
             variance = float(along @ middle @ along)
-            error = None if math.isnan(variance) else math.sqrt(variance)
+            # Not known, or below 0 where rounding is all that is left of it.
+            error = math.sqrt(variance) if variance >= 0 else None
             found.append(Determined(part.text, part.value, error))
     return covariance, tuple(found), _together(names, spectrum.null_rows())
 
