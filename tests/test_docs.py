@@ -92,6 +92,38 @@ def test_every_page_is_code_that_python_reads():
             ast.parse(code, str(path))
 
 
+# Options whose values mean the same whatever the formula.
+OF_ANY_FORMULA = {
+    "batch_size", "covariance", "epochs", "intervals", "learning_rate", "loss", "missing",
+    "optimizer", "schedule", "seed",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "page", sorted((DOCS / "coming-from").glob("[!i]*.md")), ids=lambda p: p.stem
+)
+def test_what_is_written_here_instead_can_be_written(page):
+    """The right column of "you write, here you write": options and attributes that there are."""
+    known = set(inspect.signature(sgdfit.fit).parameters) | {"by"}
+    attributes = set(dir(sgdfit.Result)) | set(sgdfit.Result.__dataclass_fields__)
+    for line in re.findall(r"^\|.*\|$", page.read_text(encoding="utf-8"), re.M):
+        for text in re.findall(r"`([^`]+)`", re.split(r"(?<!\\)\|", line)[-2]):
+            named = re.findall(r"^(?:result|fit|model\.result_|)\.([a-z_]\w*)", text)
+            assert set(named) - {"update"} <= attributes | set(sgdfit.__all__), text
+            if " = " in text.partition('"')[0]:  # a formula
+                continue
+            try:
+                call = ast.parse(f"f({text.replace('…', '...')})", mode="eval").body
+            except SyntaxError:
+                continue
+            given = {word.arg: word.value for word in call.keywords}
+            assert set(given) <= known, text
+            if given and OF_ANY_FORMULA.issuperset(given):
+                options = {name: ast.literal_eval(value) for name, value in given.items()}
+                data = {"x": [0.0, 1, 2, 3, 4], "y": [1.0, 3, 2, 5, 4]}
+                assert sgdfit.fit("y = a*x + b", data, **options).rows == 5
+
+
 @pytest.mark.torch
 @pytest.mark.parametrize("page", ["coming-from/pytorch", "howto/torch-module"])
 def test_blocks_that_take_torch_run_as_they_stand(torch, tmp_path, monkeypatch, page):
