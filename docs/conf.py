@@ -62,7 +62,7 @@ shutil.copytree(HERE.parent / "examples", WORK / "examples")
 startup = WORK / ".ipython" / "profile_default" / "startup"
 startup.mkdir(parents=True)
 (startup / "00-sgdfit.py").write_text(
-    f"import os; os.chdir({str(WORK)!r})\n"
+    f"import os, sys; os.chdir({str(WORK)!r}); sys.path.append({str(HERE / '_ext')!r})\n"
     "from matplotlib_inline.backend_inline import set_matplotlib_formats\n"
     "set_matplotlib_formats('svg')\n"
 )
