@@ -248,8 +248,31 @@ def test_condensed_sums_lose_no_bit(seed):
 
 
 def test_nothing_listens_but_on_this_machine(cluster: Cluster):
-    known = [
-        cluster.client.scheduler.address,
-        *cluster.client.scheduler_info(n_workers=-1)["workers"],
+    """Nor a server of HTTP, of which Dask's addresses do not tell."""
+    psutil = pytest.importorskip("psutil")
+    places = [
+        place.laddr.ip
+        for process in cluster.processes
+        for some in [psutil.Process(process.pid), *psutil.Process(process.pid).children(True)]
+        for place in some.net_connections()
+        if place.status == psutil.CONN_LISTEN
     ]
-    assert all(address.startswith("tcp://127.0.0.1:") for address in known)
+    assert len(places) > 3
+    assert set(places) == {"127.0.0.1"}
+
+
+def test_a_worker_that_is_stopped_does_not_stop_the_rest(cluster, folder, monkeypatch):
+    monkeypatch.setattr(module, "LATE", 0.3)
+    given = ["--scheduler-file", f"{cluster.folder.name}/scheduler.json", "--no-nanny"]
+    cluster.start(["dask_worker", "--nthreads", "1", *given])
+    cluster.client.wait_for_workers(cluster.workers + 1)
+    own = cluster.processes[-1]
+    here = facts(sgdfit.fit(LINE, folder))
+    there = facts(sgdfit.fit(LINE, folder, cluster=cluster.client))
+    os.kill(own.pid, signal.SIGSTOP)
+    try:
+        assert facts(sgdfit.fit(LINE, folder, cluster=cluster.client)) == there == here
+    finally:
+        cluster.processes.remove(own)
+        own.kill()
+        own.wait()

@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from queue import Empty, SimpleQueue
@@ -27,9 +28,16 @@ import numpy as np
 from sgdfit import __version__
 from sgdfit.data.opening import check_rows, known_counts
 from sgdfit.data.partitions import is_dask
-from sgdfit.data.rows import Arrays, ChunkedRows, RowCounts, see_first_times
+from sgdfit.data.rows import Arrays, ChunkedRows, RowCounts, no_row_meets, see_first_times
 from sgdfit.data.table import Columns, Table, check_policy, clean_names
-from sgdfit.errors import ClusterError, MissingDependencyError, UsageError, counted, reason_of
+from sgdfit.errors import (
+    ClusterError,
+    DataError,
+    MissingDependencyError,
+    UsageError,
+    counted,
+    reason_of,
+)
 from sgdfit.fitting.dataset import Added, Reduction, keep_of
 from sgdfit.fitting.sampling import SUBSAMPLE_ALL
 from sgdfit.fitting.weights import Weigher, Weighting
@@ -57,6 +65,11 @@ LEAST_PIECE, PIECE = 1 << 18, 1 << 22
 MOST_TASKS = 20_000
 # Tasks that wait at each thread of the workers.
 AHEAD = 3
+# Seconds after which a task is given to another worker too where nothing else is left to do, unless
+# a task took a third as long: a worker that is stopped, or swaps, says nothing for minutes.
+LATE = 5.0
+# Bytes of a partition's graph that hold rows, as those of `dask.dataframe.from_pandas` do.
+LARGE = 1 << 17
 # Seconds for which it is believed how many workers there are.
 ASKED = 1.0
 # Seconds until an address that does not answer is given up, a cluster without a worker, and one
@@ -73,6 +86,8 @@ class Cluster:
         # Of a cluster of this machine: the scheduler, and what keeps its workers alive.
         self.processes: list[subprocess.Popen[bytes]] = []
         self.folder: tempfile.TemporaryDirectory[str] | None = None
+        # Tasks that others did meanwhile: as long as their worker has them it gets no more.
+        self._late: set[Any] = set()
         self._workers: Mapping[str, Any] = {}
         self._asked = -math.inf
 
@@ -80,10 +95,21 @@ class Cluster:
         """Return a value that many tasks take, as what is sent once and held by the workers."""
         return self.client.submit(same, value, pure=False)
 
+    def held(self, parts: Sequence[Any]) -> Sequence[Any]:
+        """Return partitions; those of rows that this process holds are sent to workers, once."""
+        from distributed.protocol.pickle import dumps
+
+        if not parts or len(dumps(dict(parts[0].dask))) < LARGE:
+            return parts
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Sending large graph")  # once, and not anew
+            return list(self.client.persist(list(parts)))
+
     def start(self, command: list[str]) -> None:
         """Start a process of Dask, which nobody but this machine reaches."""
         run = [sys.executable, "-m", f"distributed.cli.{command[0]}", *command[1:]]
-        run += ["--host", "127.0.0.1", "--no-dashboard"]
+        # Without a dashboard there is still a server of HTTP, on all interfaces unless told.
+        run += ["--host", "127.0.0.1", "--no-dashboard", "--dashboard-address", "127.0.0.1:0"]
         assert self.folder is not None  # see _local
         with open(os.path.join(self.folder.name, "log"), "ab") as log:
             self.processes.append(
@@ -144,7 +170,7 @@ class Cluster:
     ) -> Generator[Any, None, None]:
         """Yield what a function returns of the arguments of each task, in their order.
 
-        Results are taken as they come; a worker that is slow, or dies, holds up its own alone.
+        Results are taken as they come; what a slow worker holds at the end is given to another too.
 
         Raises
         ------
@@ -152,23 +178,41 @@ class Cluster:
             When the scheduler is lost, no worker is left, or tasks kill their workers.
         """
         left, ready, running = enumerate(tasks), dict[int, Any](), dict[Any, int]()
+        begun, longest = dict[int, tuple[float, Sequence[Any]]](), 0.0
         done, following, alone = SimpleQueue[Any](), 0, time.monotonic()
+
+        def send(number: int, **where: Any) -> None:
+            future = self.client.submit(function, *begun[number][1], pure=False, **where)
+            running[future] = number
+            future.add_done_callback(done.put)
+
         try:
             while True:
-                room = AHEAD * max(1, self.threads) - len(running)
+                room = AHEAD * max(1, self.threads) - len(begun)
                 for number, arguments in itertools.islice(left, max(0, room)):
-                    future = self.client.submit(function, *arguments, pure=False)
-                    running[future] = number
-                    future.add_done_callback(done.put)
-                if not running:
+                    begun[number] = time.monotonic(), arguments
+                    send(number)
+                if not begun:
                     return
                 with contextlib.suppress(Empty):
                     future = done.get(timeout=1)
-                    ready[running.pop(future)] = self._result(future)
+                    number = running.pop(future)
+                    if number in begun:  # else another was faster
+                        longest = max(longest, time.monotonic() - begun.pop(number)[0])
+                        ready[number] = self._result(future)
                 while following in ready:
                     yield ready.pop(following)
                     following += 1
                 self.check_alive()
+                if len(begun) < AHEAD * self.threads:  # no more are left to begin
+                    latest = time.monotonic() - max(LATE, 3 * longest)
+                    late = {f: n for f, n in running.items() if n in begun and f not in self._late}
+                    for future, number in late.items():
+                        others = self._others(future) if begun[number][0] < latest else []
+                        if others:
+                            self._late.add(future)
+                            begun[number] = time.monotonic(), begun[number][1]
+                            send(number, workers=others, allow_other_workers=True)
                 if self.workers:
                     alone = time.monotonic()
                 elif time.monotonic() - alone > LOST_PATIENCE:
@@ -179,7 +223,12 @@ class Cluster:
         finally:
             if running and self.client.status == "running":
                 with contextlib.suppress(Exception):
-                    self.client.cancel(list(running))
+                    self.client.cancel([future for future in running if future not in self._late])
+
+    def _others(self, future: Any) -> list[str]:
+        """Return the workers that do not have a task."""
+        held = self.client.processing()
+        return [place for place in self._known if future.key not in held.get(place, ())]
 
     def _result(self, future: Any) -> Any:
         from distributed import KilledWorker
@@ -236,7 +285,7 @@ def as_cluster(given: Any) -> Cluster:
         found = Cluster(given, owned=False, label=f"the cluster at {_address(given)}")
     elif isinstance(given, str) and (local := re.fullmatch(r"local(?::([1-9]\d{0,3}))?", given)):
         found = _local(int(local[1] or 0))
-    elif isinstance(given, str) and re.fullmatch(r"[a-z]+://\S+|[\w.-]+:\d+", given):
+    elif isinstance(given, str) and re.fullmatch(r"[a-z]+://\S+|(?!local:)[\w.-]+:\d+", given):
         try:
             _knock(given)
             client = _client(given, timeout=PATIENCE)
@@ -264,7 +313,8 @@ def _client(*given: Any, **options: Any) -> Any:
     """Return a client of our own, which is quiet about what is said in a sentence."""
     import distributed
 
-    logging.getLogger("distributed.client").setLevel(logging.CRITICAL)
+    for name in ("distributed", "distributed.client"):  # which has a level of its own
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     return distributed.Client(*given, **options, set_as_default=False)
 
 
@@ -313,7 +363,11 @@ def _check(cluster: Cluster) -> None:
             f"{cluster.label} has no workers; start some, as by"
             f" dask worker {_address(cluster.client)}"
         ) from error
-    found = cluster.client.get_versions(packages=["sgdfit"])["workers"]
+    ask, found = cluster.client.scheduler.broadcast, dict[str, Any]()
+    # A worker that says nothing now is asked by its tasks.
+    with contextlib.suppress(OSError, TimeoutError):
+        asked = {"op": "versions", "packages": ["sgdfit"]}
+        found = cluster.client.sync(ask, msg=asked, on_error="ignore", callback_timeout=ANSWER)
     versions = {place: known["packages"].get("sgdfit") for place, known in found.items()}
     others = {place: v for place, v in versions.items() if v != __version__}
     if others:
@@ -331,7 +385,7 @@ class ClusterRows(ChunkedRows):
 
     cluster: Cluster = field(kw_only=True)
     source: Source = field(kw_only=True)
-    partitions: tuple[Any, ...] | None = field(kw_only=True)  # of a Dask collection
+    partitions: Sequence[Any] | None = field(kw_only=True)  # of a Dask collection
 
     @property
     def workers(self) -> int:
@@ -516,6 +570,8 @@ def open_on_cluster(
         rows = rows.counted_again()
     else:
         rows = replace(rows, counts=counts, source=rows.source._replace(kept=counts.kept))
+    if table.where and not rows.counts.rows + rows.counts.dropped:
+        raise DataError(no_row_meets(table.label, table.where))
     check_rows(rows.dataset, rows.counts)
     if rows.rows > SUBSAMPLE_ALL:
         return rows
@@ -550,5 +606,6 @@ def rows_on_cluster(
         missing=missing,
         kept=(0,) * len(dataset.row_groups),
     )
-    how: dict[str, Any] = {"cluster": cluster, "source": source, "partitions": parts}
+    held = None if parts is None else cluster.held(parts)
+    how: dict[str, Any] = {"cluster": cluster, "source": source, "partitions": held}
     return ClusterRows(dataset, wanted, RowCounts(source.kept, 0, 0), missing, 1, budget, **how)
