@@ -109,7 +109,7 @@ def test_options_at_their_defaults_leave_groups_to_compiled_code(
     monkeypatch.setattr(processes, "fit_group", lambda *args: pytest.fail("given to fit"))
     monkeypatch.setattr(many, "FEWEST_GROUPS", 1)
     pa.csv.write_csv(pa.table(curves(12)), tmp_path / "data.csv")
-    command = ["fit", str(tmp_path / "data.csv"), "y = a + b*x + c*x**2", "--by", "site"]
+    command = ["fit", str(tmp_path / "data.csv"), "y = a*x**2 + b*x + c", "--by", "site"]
     assert main([*command, "--quiet"]) == 0
 
 
