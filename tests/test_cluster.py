@@ -85,9 +85,10 @@ def test_text_of_unknown_length_is_counted_by_the_workers(cluster, columns, tmp_
         part = {name: column[k::3] for name, column in columns.items()}
         part["y"] = np.where(np.arange(ROWS // 3) % 1000, part["y"], np.nan)
         pa.csv.write_csv(pa.table(part), tmp_path / f"{k}.csv")
-    there = sgdfit.fit(LINE, tmp_path, cluster=cluster.client, missing="drop")
+    options = {"missing": "drop", "kernel": "numpy"}
+    there = sgdfit.fit(LINE, tmp_path, cluster=cluster.client, **options)
     assert there.rows_dropped == ROWS // 1000
-    assert facts(there) == facts(sgdfit.fit(LINE, tmp_path, missing="drop"))
+    assert facts(there) == facts(sgdfit.fit(LINE, tmp_path, **options))
 
 
 # Dask's own reader warns so with pandas 3.1.
@@ -96,7 +97,7 @@ def test_partitions_of_a_dask_frame_are_the_order_of_the_rows(cluster, folder):
     dd = pytest.importorskip("dask.dataframe")
     frame = dd.read_parquet(folder)
     assert frame.npartitions == 4
-    options = {"weights": "w", "where": "x < 4"}
+    options = {"weights": "w", "where": "x < 4", "kernel": "numpy"}
     there = sgdfit.fit(LINE, frame, cluster=cluster.client, **options)
     assert facts(there) == facts(sgdfit.fit(LINE, folder, **options))
 
@@ -105,8 +106,8 @@ def test_dask_arrays_are_columns(cluster, columns, folder):
     da = pytest.importorskip("dask.array")
     chunks = {"x": 100_000, "y": 70_001}
     arrays = {name: da.from_array(columns[name], chunks=n) for name, n in chunks.items()}
-    there = sgdfit.fit(LINE, arrays, cluster=cluster.client)
-    assert facts(there) == facts(sgdfit.fit(LINE, folder))
+    there = sgdfit.fit(LINE, arrays, cluster=cluster.client, kernel="numpy")
+    assert facts(there) == facts(sgdfit.fit(LINE, folder, kernel="numpy"))
     with pytest.raises(UsageError, match=r"shapes x .600000,., y .10,."):
         sgdfit.fit(CURVE, {"x": arrays["x"], "y": arrays["y"][:10]})
 
