@@ -78,6 +78,19 @@ ANSWER, PATIENCE, STARTING, CLOSING = 5.0, 20.0, 60.0, 2.0
 LOST_PATIENCE = 60.0
 
 
+# A command of Dask that ends with the process that began it, however that ends: then its standard
+# input ends. The workers end with what keeps them alive.
+WATCHED = """
+import os, runpy, sys, threading
+def watch():
+    sys.stdin.buffer.read()
+    os._exit(1)
+threading.Thread(target=watch, daemon=True).start()
+del sys.argv[0]
+runpy.run_module(f"distributed.cli.{sys.argv[0]}", run_name="__main__", alter_sys=True)
+"""
+
+
 class Cluster:
     """A Dask cluster: `map` runs functions of `sgdfit.fitting.worker` there."""
 
@@ -107,13 +120,13 @@ class Cluster:
 
     def start(self, command: list[str]) -> None:
         """Start a process of Dask, which nobody but this machine reaches."""
-        run = [sys.executable, "-m", f"distributed.cli.{command[0]}", *command[1:]]
+        run = [sys.executable, "-c", WATCHED, *command]
         # Without a dashboard there is still a server of HTTP, on all interfaces unless told.
         run += ["--host", "127.0.0.1", "--no-dashboard", "--dashboard-address", "127.0.0.1:0"]
         assert self.folder is not None  # see _local
         with open(os.path.join(self.folder.name, "log"), "ab") as log:
             self.processes.append(
-                subprocess.Popen(run, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+                subprocess.Popen(run, stdin=subprocess.PIPE, stdout=log, stderr=log)
             )
 
     def check_alive(self) -> None:
@@ -141,6 +154,8 @@ class Cluster:
                 process.wait(timeout=CLOSING)
             process.kill()
             process.wait()
+            if process.stdin is not None:
+                process.stdin.close()
         if self.folder is not None:
             self.folder.cleanup()
 
