@@ -16,6 +16,7 @@ import pytest
 
 import sgdfit
 from sgdfit.errors import ClusterError, DataError, UsageError
+from sgdfit.fitting import callbacks
 from sgdfit.fitting import cluster as module
 from sgdfit.fitting.cluster import Cluster, as_cluster
 from sgdfit.fitting.worker import Source, rows_of
@@ -166,6 +167,12 @@ def test_groups_are_fitted_by_workers_as_they_are_here(cluster, tmp_path):
     np.testing.assert_allclose(there.stderr, here.stderr, rtol=1e-8)
 
 
+@pytest.fixture
+def told_at_once(monkeypatch):
+    """A callback hears of each piece of a pass, however quickly they come."""
+    monkeypatch.setattr(callbacks, "SECONDS_A_LOOK", 0.0)
+
+
 class Killing:
     """A callback that kills a process in the middle of the pass that it is told of."""
 
@@ -179,6 +186,7 @@ class Killing:
                 os.kill(self.pid(), signal.SIGKILL)
 
 
+@pytest.mark.usefixtures("told_at_once")
 def test_a_worker_that_is_killed_costs_its_pieces_alone(cluster, folder):
     def worker():
         return next(iter(cluster.client.run(os.getpid).values()))
@@ -189,6 +197,7 @@ def test_a_worker_that_is_killed_costs_its_pieces_alone(cluster, folder):
     assert facts(there) == facts(sgdfit.fit(LINE, folder))
 
 
+@pytest.mark.usefixtures("told_at_once")
 def test_a_lost_scheduler_is_said_and_the_checkpoint_goes_on_here(folder, tmp_path):
     path = tmp_path / "run.ckpt"
     with as_cluster("local:1") as own:
@@ -277,3 +286,4 @@ def test_a_worker_that_is_stopped_does_not_stop_the_rest(cluster, folder, monkey
         cluster.processes.remove(own)
         own.kill()
         own.wait()
+        own.stdin.close()

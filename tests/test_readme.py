@@ -216,6 +216,8 @@ def test_links_lead_somewhere(name):
         if "://" in path:
             continue
         target = (ROOT / name).parent / path if path else ROOT / name
+        if target.parent == ROOT / "docs/reference":  # made by the build, which looks itself
+            continue
         assert target.exists(), link
         titles = re.findall(r"^#+ (.+)$", target.read_text("utf-8"), re.MULTILINE) if part else []
         assert not part or part in {title.lower().replace(" ", "-") for title in titles}, link

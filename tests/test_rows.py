@@ -95,8 +95,9 @@ def dataset_of(columns, lengths, counted=True, kinds=(F64,), slow=0):
 
 @pytest.fixture(autouse=True)
 def no_threads_left():
+    before = threading.enumerate()
     yield
-    assert threading.enumerate() == [threading.main_thread()]
+    assert threading.enumerate() == before
 
 
 @how
