@@ -228,8 +228,8 @@ class Result:
         --------
         >>> fit = sgdfit.fit("y = a*x + b", {"x": [0, 1, 2], "y": [1.1, 2.9, 5.1]})
         >>> fit.covariance_of(["b", "a"]).round(4)
-        array([[ 0.0056, -0.0033],
-               [-0.0033,  0.0033]])
+        array([[ 0.0222, -0.0133],
+               [-0.0133,  0.0133]])
         """
         places = {name: place for place, name in enumerate(self.free)}
         some = [places[name] for name in names]
