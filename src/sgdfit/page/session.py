@@ -162,7 +162,8 @@ class Session(View):
 
     def _pace(self) -> None:
         """Draw what a step led to, at most so many times a second."""
-        left = self.drawn_at + 1 / FRAMES_A_SECOND - time.perf_counter()
+        planned = self.drawn_at + 1 / FRAMES_A_SECOND
+        left = planned - time.perf_counter()
         if left > 0:
             # A message ends the wait.
             with self.wanted:
@@ -171,6 +172,8 @@ class Session(View):
         begun = time.perf_counter()
         due = self._is_sliced and begun >= self.contours_at
         self._draw(landscape=due)
+        # What a frame is late is not added to all that follow.
+        self.drawn_at = max(planned, begun - 1 / FRAMES_A_SECOND)
         if due:
             # Contours take a tenth of the time, and come twice a second at most.
             spent = time.perf_counter() - begun
