@@ -197,6 +197,32 @@ def test_a_worker_that_is_killed_costs_its_pieces_alone(cluster, folder):
     assert facts(there) == facts(sgdfit.fit(LINE, folder))
 
 
+PHASES = {
+    "count_groups": lambda path, at: sgdfit.fit(LINE, path, where="x < 4", cluster=at),
+    "take_runs": lambda path, at: sgdfit.fit(LINE, path, cluster=at),
+    "weigh": lambda path, at: sgdfit.fit(LINE, path, sigma="1 + w", cluster=at),
+    "sweep": lambda path, at: sgdfit.fit(
+        LINE, path, optimizer="sgd", batch_size=9_000, epochs=2, cluster=at
+    ),
+}
+
+
+@pytest.mark.parametrize("phase", PHASES)
+def test_a_worker_may_be_killed_in_each_phase(cluster, folder, monkeypatch, phase):
+    whole, killed, every = PHASES[phase](folder, cluster.client), [], Cluster.map
+
+    def killing(self, function, tasks):
+        for found in every(self, function, tasks):
+            if function.__name__ == phase and not killed:
+                killed.append(next(iter(cluster.client.run(os.getpid).values())))
+                os.kill(killed[0], signal.SIGKILL)
+            yield found
+
+    monkeypatch.setattr(Cluster, "map", killing)
+    assert facts(PHASES[phase](folder, cluster.client)) == facts(whole)
+    assert len(killed) == 1
+
+
 @pytest.mark.usefixtures("told_at_once")
 def test_a_lost_scheduler_is_said_and_the_checkpoint_goes_on_here(folder, tmp_path):
     path = tmp_path / "run.ckpt"
