@@ -422,12 +422,12 @@ def prepare(
     mark = "" if table.dataset is None else table.dataset.fingerprint
     checkpoint = None if table.dataset is None else resources.open_checkpoint(mark, table.label)
     read = [*model.columns, *columns_of(weighting.given)]
-    opened: Columns | ChunkedRows | None = None
+    opened: Columns | ChunkedRows
     if resources.cluster is not None:
         opened = open_on_cluster(
             resources.cluster, table, read, missing=missing, budget=resources.budget
         )
-    if opened is None:
+    else:
         opened = open_rows(
             table,
             read,
