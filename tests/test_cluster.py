@@ -7,6 +7,7 @@ import math
 import os
 import signal
 import socket
+import time
 
 import numpy as np
 import pyarrow as pa
@@ -221,6 +222,19 @@ def test_a_worker_may_be_killed_in_each_phase(cluster, folder, monkeypatch, phas
     monkeypatch.setattr(Cluster, "map", killing)
     assert facts(PHASES[phase](folder, cluster.client)) == facts(whole)
     assert len(killed) == 1
+
+
+def test_a_result_that_is_lost_with_its_worker_is_computed_again(cluster):
+    found = cluster.map(pow, [(k, 2) for k in range(4)])
+    assert next(found) == 0
+    futures = cluster.client.futures.values()
+    while any(future.status == "pending" for future in list(futures)):
+        time.sleep(0.01)
+    for pid in cluster.client.run(os.getpid).values():
+        os.kill(pid, signal.SIGKILL)
+    while not any(future.status == "lost" for future in list(futures)):
+        time.sleep(0.01)
+    assert list(found) == [1, 4, 9]
 
 
 @pytest.mark.usefixtures("told_at_once")

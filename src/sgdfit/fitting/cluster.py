@@ -212,7 +212,9 @@ class Cluster:
                 with contextlib.suppress(Empty):
                     future = done.get(timeout=1)
                     number = running.pop(future)
-                    if number in begun:  # else another was faster
+                    if number in begun and future.status == "lost":
+                        send(number)  # its worker ended before the result was taken
+                    elif number in begun:  # else another was faster
                         longest = max(longest, time.monotonic() - begun.pop(number)[0])
                         ready[number] = self._result(future)
                 while following in ready:
@@ -248,7 +250,7 @@ class Cluster:
     def _result(self, future: Any) -> Any:
         from distributed import KilledWorker
 
-        if future.status in ("cancelled", "lost"):
+        if future.status == "cancelled":
             raise self._lost(None)
         try:
             return future.result()
