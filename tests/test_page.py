@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import itertools
 import json
 import re
 import struct
@@ -17,6 +18,8 @@ from sgdfit import demo
 from sgdfit.errors import FormulaError, UsageError
 from sgdfit.fitting.status import ENDINGS
 from sgdfit.formula.evaluation import evaluate
+from sgdfit.page import drawing, session
+from sgdfit.page.legs import Leg, Settings
 from sgdfit.page.samples import SAMPLES
 from sgdfit.page.server import HEADERS, Page, packed, unpacked
 from sgdfit.page.session import Session
@@ -118,6 +121,13 @@ def test_an_exported_run_repeats_its_numbers(watch, options, tmp_path, monkeypat
     space = {}
     exec(written["text"], space)
     assert space["fit"].values == last["values"]
+
+
+def test_steps_on_many_rows_are_compiled_and_written_down_so(watch, monkeypatch):
+    monkeypatch.setattr(session, "COMPILED_FROM", 20)
+    view = watch()
+    view.session.legs.append(Leg(view.session.values, Settings(), rate=0.1, steps=1))
+    assert "kernel='compiled'" in view.ask("export", "answer", kind="python")["text"]
 
 
 SITES = {
@@ -586,6 +596,15 @@ def test_contours_widen_where_a_step_leaves_them(watch):
     wider = view.ask("step", "landscape")["view"]
     assert wider[0] == -2
     assert 0 < view.session.values["a"] < wider[1] <= 4
+
+
+def test_frames_do_not_wait_for_contours(watch, monkeypatch):
+    monkeypatch.setattr(drawing, "landscape", lambda *_: itertools.repeat(None))  # endless
+    view = watch()
+    view.ask("run")
+    view.wait("frame", 0, lambda frame: frame["step"] > 5)
+    view.session.handle({"type": "set", "name": "a", "value": 1.5})
+    view.wait("frame", 0, lambda frame: frame["values"]["a"] == 1.5)
 
 
 def test_contours_follow_what_they_hold(watch):

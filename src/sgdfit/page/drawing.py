@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -201,8 +201,11 @@ def landscape(
     theta: Array,
     names: tuple[str, str],
     view: tuple[float, float, float, float],
-) -> Landscape:
-    """Return contours of the mean loss over two parameters, from some of the rows."""
+) -> Generator[None, None, Landscape]:
+    """Return contours of the mean loss over two parameters, from some of the rows.
+
+    It yields between the lines of places that it computes, a few milliseconds each.
+    """
     from contourpy import contour_generator
 
     model = problem.model
@@ -210,20 +213,23 @@ def landscape(
     columns = problem.model.named(some.columns)
     left, right, bottom, top = view
     x, y = np.linspace(left, right, ACROSS), np.linspace(bottom, top, ACROSS)
-    thetas = np.tile(np.asarray(theta, dtype=np.float64), (ACROSS * ACROSS, 1))
-    over, up = np.meshgrid(x, y)
-    thetas[:, model.free.index(names[0])] = over.ravel()
-    thetas[:, model.free.index(names[1])] = up.ravel()
+    thetas = np.tile(np.asarray(theta, dtype=np.float64), (ACROSS, 1))
+    thetas[:, model.free.index(names[0])] = x
+    values = evaluator((model.prediction,), model.free, model.variables)
+    rows = [columns[name] for name in model.variables]
     target = _spread(evaluate(model.formula.response, columns), some.rows)
     weights = np.ones(some.rows) if some.weights is None else some.weights
-    loss: Array = np.empty(len(thetas))
-    with np.errstate(all="ignore"):
-        predicted = _curves(model, thetas, [columns[name] for name in model.variables])
-        for k, row in enumerate(predicted):
-            pair = model.loss.values(row, target, some.weights)
-            each = _spread(evaluate(model.loss.expression, pair), some.rows)
-            loss[k] = np.average(each, weights=weights)
-    loss = loss.reshape(ACROSS, ACROSS)
+    targets, many = np.tile(target, ACROSS), np.tile(weights, ACROSS)
+    loss: Array = np.empty((ACROSS, ACROSS))
+    # A line of places at a time, which the cache holds.
+    for k in range(ACROSS):
+        thetas[:, model.free.index(names[1])] = y[k]
+        with np.errstate(all="ignore"):
+            predicted = values(thetas, rows)[:, 0].ravel()
+            pair = model.loss.values(predicted, targets, None if some.weights is None else many)
+            each = _spread(evaluate(model.loss.expression, pair), len(targets))
+            loss[k] = np.average(each.reshape(ACROSS, -1), axis=1, weights=weights)
+        yield
     levels = log_levels(loss)
     found: list[Array] = []
     starts, of, begun = [], [], 0

@@ -75,6 +75,7 @@ class Way(NamedTuple):
     model: Model
     where: str  # what rows meet
     fixed: dict[str, float]
+    kernel: str  # by whose form the steps were taken
     legs: tuple[Leg, ...]
     trace: Trace
 
@@ -132,7 +133,7 @@ def _call(way: Way, leg: Leg) -> list[str]:
             "optimizer": leg.settings.optimizer,
             "learning_rate": leg.rate,
             "steps": leg.steps,
-            "kernel": "numpy",
+            "kernel": way.kernel,
         }
         if leg.settings.batch is not None:
             given["batch_size"] = leg.settings.batch

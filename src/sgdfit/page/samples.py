@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sgdfit import demo
+from sgdfit.errors import UsageError
 
 Array = np.ndarray[Any, Any]
 
@@ -90,3 +91,11 @@ SAMPLES = {
     ),
 }
 FIRST = "tutorial"
+
+
+def sample_of(asked: object) -> Sample:
+    """Return the sample of a name."""
+    name = str(asked)
+    if name not in SAMPLES:
+        raise UsageError(f"there is no sample {name!r}; there are {', '.join(SAMPLES)}")
+    return SAMPLES[name]

@@ -11,15 +11,13 @@ from __future__ import annotations
 
 import contextlib
 import math
-import tempfile
 import threading
 import time
 import traceback
 import warnings
 from collections import deque
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -32,27 +30,28 @@ from sgdfit.data.times import TimeScales, said_of_columns
 from sgdfit.errors import SgdfitError, UsageError
 from sgdfit.fitting.callbacks import Progress
 from sgdfit.fitting.entry import fit, levels_of
-from sgdfit.fitting.options import Options, settle
+from sgdfit.fitting.options import Options, as_resources, settle
 from sgdfit.fitting.problem import kernel_of, prepare
 from sgdfit.fitting.sgd import DescentRun, diagnose_at
 from sgdfit.fitting.weights import Weighting
 from sgdfit.formula.formula import symbol, to_text
 from sgdfit.formula.reading import as_formula
 from sgdfit.inference.diagnosis import Diagnosis
+from sgdfit.kernel.forms import choose_form
 from sgdfit.kernel.summation import Sums
 from sgdfit.model.model import build
-from sgdfit.page import drawing
+from sgdfit.page import drawing, words
 from sgdfit.page.legs import Leg, Rival, Settings, Way, advance, exported
-from sgdfit.page.samples import FIRST, SAMPLES, Sample
+from sgdfit.page.samples import FIRST, SAMPLES, sample_of
 from sgdfit.page.uploads import first_formula, kept_rows, number, numbers, uploaded
 from sgdfit.page.view import ROOM, Emit, View, finite, rounded_range, usual_range
-from sgdfit.page.words import invitation, on_page, report_html, said_on_page, verdict, zones
 from sgdfit.result.result import Result
 
 Array = np.ndarray[Any, Any]
 
 FRAMES_A_SECOND = 30
-SECONDS_OF_CONTOURS = 0.5
+# Between contours of a run, and of one piece of them.
+SECONDS_OF_CONTOURS, SECONDS_OF_A_PIECE = 0.5, 0.005
 # A run is watched until it is paused: more steps than anyone waits for.
 ENDLESS = 10**9
 # Steps that Back remembers.
@@ -65,6 +64,10 @@ ONE_DRAG = 1.0  # seconds between two moves of the same parameters
 MOST_OF_LEVELS = 12  # parameters, where some have a value for each level
 # Of no more rows is the answer looked for before anyone asks.
 MOST_FITTED, LONGEST_SEARCH = 200_000, 2.0  # rows, seconds
+# From so many rows on a pass of NumPy's takes longer than a frame, and compiling a second.
+COMPILED_FROM = 500_000
+# Three columns of ten million rows are kept in memory, or each frame would read the file.
+HELD = as_resources(memory="1.3GB")
 # So near an end, of its own width, sliders grow.
 EDGE = 0.05
 
@@ -103,6 +106,8 @@ class Session(View):
         self.pulled: list[str] = []  # with the curve
         self.stopping = threading.Event()
         self.drawn_at = self.contours_at = 0.0
+        self.contours: Iterator[None] | None = None  # as far as they are computed
+        self.contours_due = False
         self._open(data, formula)
         self.worker = threading.Thread(target=self._work, name="sgdfit-page", daemon=True)
         self.worker.start()
@@ -139,11 +144,11 @@ class Session(View):
             self.worker.join(timeout=5)
 
     def _work(self) -> None:
-        """Obey messages, one after another, and step in between while the run is on."""
+        """Obey messages, one after another; in between step, and compute contours."""
         np.seterr(all="ignore")  # of this thread: what is not finite is told in words
         while True:
             with self.wanted:
-                while not (self.queue or self.running or self.closed):
+                while not (self.queue or self.running or self.closed or self._has_contours):
                     self.wanted.wait()
                 if self.closed:
                     return
@@ -151,9 +156,11 @@ class Session(View):
             try:
                 if message is not None:
                     self._obey(message)
-                else:
+                elif self.running:
                     self._advance(self.settings.speed)
                     self._pace()
+                else:
+                    self._compute_contours()
             except Exception as error:  # the view goes on whatever a message leads to
                 self.running = False
                 if not isinstance(error, SgdfitError):
@@ -163,6 +170,11 @@ class Session(View):
     def _pace(self) -> None:
         """Draw what a step led to, at most so many times a second."""
         planned = self.drawn_at + 1 / FRAMES_A_SECOND
+        self.contours_due |= self._is_sliced and time.perf_counter() >= self.contours_at
+        while self._has_contours and not self.queue:
+            self._compute_contours()
+            if time.perf_counter() > planned - SECONDS_OF_A_PIECE:
+                break
         left = planned - time.perf_counter()
         if left > 0:
             # A message ends the wait.
@@ -170,14 +182,23 @@ class Session(View):
                 if not self.queue and not self.closed:
                     self.wanted.wait(left)
         begun = time.perf_counter()
-        due = self._is_sliced and begun >= self.contours_at
-        self._draw(landscape=due)
+        self._draw(landscape=not self.running)
         # What a frame is late is not added to all that follow.
         self.drawn_at = max(planned, begun - 1 / FRAMES_A_SECOND)
-        if due:
-            # Contours take a tenth of the time, and come twice a second at most.
-            spent = time.perf_counter() - begun
-            self.contours_at = begun + max(SECONDS_OF_CONTOURS, 10 * spent)
+
+    def _compute_contours(self) -> None:
+        """Compute a piece of the contours: they take the time that frames leave."""
+        if self.contours is None:
+            self._find_best()
+            self.contours, self.contours_due = self._landscape(), False
+        if next(self.contours, True):
+            self.contours = None
+            self.contours_at = time.perf_counter() + SECONDS_OF_CONTOURS
+
+    @property
+    def _has_contours(self) -> bool:
+        """Whether there are contours to compute."""
+        return self.contours_due or self.contours is not None
 
     @property
     def _is_sliced(self) -> bool:
@@ -254,12 +275,16 @@ class Session(View):
         given = {n: float(v) for n, v in values.items() if n in known and math.isfinite(v)}
         fixed = {n: given.pop(n) for n in locked if n in given}
         model = build(read, table.names, start=given, fixed=fixed, constant=False, levels=levels)
-        problem = prepare(model, coded, Weighting(None), "drop", None, Options(kernel="numpy"))
+        problem = prepare(model, coded, Weighting(None), "drop", HELD, Options(kernel="numpy"))
+        if problem.rows >= COMPILED_FROM:  # a pass takes an eighth of the time
+            form = choose_form("auto", ENDLESS, problem.rows, "float64")
+            kernel = kernel_of(model, problem.data, Options(kernel=form))
+            problem = problem._replace(kernel=kernel)
         self.table, self.problem, self.formula, self.where = table, problem, formula, table.where
         self.locked = set(fixed)
         self.theta = np.array(model.start)
         self.columns = [to_text(symbol(name)) for name in table.names]
-        self.units, self.invitation = said_of_columns(table.scales), invitation(model.free)
+        self.units, self.invitation = said_of_columns(table.scales), words.invitation(model.free)
         self.points = drawing.points_of(problem)
         self.best, self.sought, self.running = None, False, False
         self.unfit, self.shown = "", {}  # why there is no fit, wherever parameters are
@@ -271,6 +296,7 @@ class Session(View):
     def _restart(self) -> None:
         """Forget the way so far."""
         self.legs, self.run, self.step, self.ended = [], None, 0, ""
+        self.contours, self.contours_due = None, False
         self.trace, self.seen = drawing.Trace(MOST_DRAWN), drawing.Trace(MOST_DRAWN)
         self.history.clear()
         self.initial = self.values
@@ -295,7 +321,7 @@ class Session(View):
                 "seed": chosen.seed,
                 "steps": ENDLESS,
                 "trace_every": 1,
-                "kernel": "numpy",
+                "kernel": self.problem.kernel.form,
                 "announce": lambda _: None,
             }
         )
@@ -363,7 +389,7 @@ class Session(View):
         """
         if not state:
             return
-        sample = _sample(state["sample"]) if "sample" in state else None
+        sample = sample_of(state["sample"]) if "sample" in state else None
         source = self.source if sample is None else open_table(sample.columns())
         table = kept_rows(source, state.get("where", ""))
         values = {
@@ -402,7 +428,7 @@ class Session(View):
     def _set_data(self, message: Mapping[str, Any]) -> None:
         kind, formula, start = message.get("kind"), self.formula, self.values
         if kind == "sample":
-            sample = _sample(message.get("name"))
+            sample = sample_of(message.get("name"))
             data: object = sample.columns()
             formula, start = sample.formula, sample.start
         else:
@@ -487,7 +513,7 @@ class Session(View):
         if not low < high:
             raise UsageError(f"the range {low:g} to {high:g} holds nothing; give low < high")
         self._check_name(name)
-        self.ranges[name] = low, high
+        self.ranges[name], self.contours = (low, high), None
 
     def _set_options(self, message: Mapping[str, Any]) -> None:
         """Change how the descent steps; what is not named stays."""
@@ -544,6 +570,7 @@ class Session(View):
 
     def _slice(self, message: Mapping[str, Any]) -> None:
         self._take_slice(message)
+        self.contours = None
         self._draw(landscape=True)
 
     def _fit(self, _: Mapping[str, Any]) -> None:
@@ -572,7 +599,7 @@ class Session(View):
         self.best = found if found.status.ok else None
         self._reach_best()
         self._tell_scene()
-        self._tell({"type": "result", "html": report_html(said_on_page(found))})
+        self._tell({"type": "result", "html": words.report_html(words.said_on_page(found))})
         self._draw(landscape=True)
 
     def _fitted(self, start: Mapping[str, float] | None = None, **options: Any) -> Result:
@@ -663,21 +690,17 @@ class Session(View):
             self._tell({"type": "answer", "kind": kind, "name": "fit.html", "text": self._report()})
             return
         fixed = {name: self.values[name] for name in self.locked}
-        way = Way(self.formula, self.model, self.where, fixed, tuple(self.legs), self.trace)
+        legs, form = tuple(self.legs), self.problem.kernel.form
+        way = Way(self.formula, self.model, self.where, fixed, form, legs, self.trace)
         name, text = exported(way, kind)
         self._tell({"type": "answer", "kind": kind, "name": name, "text": text})
 
     def _report(self) -> str:
         """Return the page of `Result.report`, of the fit that this formula has."""
-        from sgdfit.document import write_document
-
         self._find_best()
         if self.best is None:
             raise UsageError("there is no fit to report yet; press Fit for me")
-        with tempfile.TemporaryDirectory(prefix="sgdfit-") as folder:
-            path = Path(folder) / "fit.html"
-            write_document(self.best, path, self.table)
-            return path.read_text("utf-8")
+        return words.report_page(self.best, self.table)
 
     # What is told.
 
@@ -690,7 +713,11 @@ class Session(View):
 
     def _tell_error(self, message: Mapping[str, Any], error: Exception) -> None:
         place = getattr(error, "position", None)
-        told = {"type": "error", "where": str(message.get("type")), "text": on_page(str(error))}
+        told = {
+            "type": "error",
+            "where": str(message.get("type")),
+            "text": words.on_page(str(error)),
+        }
         self._tell(told if place is None else {**told, "caret": place})
 
     def _tell_scene(self) -> None:
@@ -730,20 +757,18 @@ class Session(View):
         facts["rate"] = rate
         if len(thetas) > 1:
             facts["next"] = dict(zip(model.free, map(finite, thetas[1]), strict=True))
-        diagnosis = self._diagnosis(sums, rate)
-        optimizer = self._options().optimizer
-        momentum = optimizer.chosen.get("momentum", 0.0) if optimizer else 0.0
-        facts["verdict"] = verdict(diagnosis, rate, self.ended, self.unfit, momentum)
-        facts["zones"] = zones(diagnosis, self.settings, momentum)
+        options = self._options() if self.run is None else self.run.problem.options
+        diagnosis = self._diagnosis(sums, rate, options)
+        momentum = options.optimizer.chosen.get("momentum", 0.0) if options.optimizer else 0.0
+        facts["verdict"] = words.verdict(diagnosis, rate, self.ended, self.unfit, momentum)
+        facts["zones"] = words.zones(diagnosis, self.settings, momentum)
         self.seen.add(self.step, loss, self.theta)
         arrays = self._lines(thetas) | self._way(self.trace, "", self.seen)
         if self.rival is not None:
             facts["rival"], beside = self._told_of(self.rival)
             arrays |= beside
         self._tell(facts, arrays)
-        if self.slice is not None and (landscape or self._is_outside):
-            self._find_best()
-            self._draw_landscape()
+        self.contours_due |= self.slice is not None and (landscape or self._is_outside)
 
     def _told_of(self, rival: Rival) -> tuple[dict[str, Any], dict[str, Array]]:
         """Return what is said and drawn of the descent beside the first."""
@@ -763,17 +788,9 @@ class Session(View):
         arrays = self._lines(thetas, "rival_") | self._way(rival.trace, "rival_", rival.seen)
         return facts, arrays
 
-    def _diagnosis(self, sums: Sums, rate: float | None) -> Diagnosis | None:
+    def _diagnosis(self, sums: Sums, rate: float | None, options: Options) -> Diagnosis | None:
         """Return what the curvature here says of the learning rate."""
-        options = self._options()
         if not (np.isfinite(sums.loss) and np.isfinite(sums.curvature).all()):
             return None
         problem = self.problem._replace(options=options)
         return diagnose_at(problem, options.batch_rows(problem.rows), sums, rate)
-
-
-def _sample(asked: object) -> Sample:
-    name = str(asked)
-    if name not in SAMPLES:
-        raise UsageError(f"there is no sample {name!r}; there are {', '.join(SAMPLES)}")
-    return SAMPLES[name]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -180,17 +180,17 @@ class View:
         """Whether the way has left what the contours show."""
         return any(self._range_shown(name) != shown for name, shown in self.shown.items())
 
-    def _draw_landscape(self) -> None:
-        """Send the contours of the loss, and where its minimum lies, if that is known."""
+    def _landscape(self) -> Iterator[None]:
+        """Send contours of the loss, and its minimum if that is known; yield in between."""
         assert self.slice is not None  # the caller has looked
-        x, y = self.slice
+        (x, y), theta = self.slice, self.theta.copy()
         self.shown = {name: self._range_shown(name) for name in self.slice}
-        made = drawing.landscape(
-            self._scaled_problem(), self.theta, self.slice, (*self.shown[x], *self.shown[y])
+        made = yield from drawing.landscape(
+            self._scaled_problem(), theta, self.slice, (*self.shown[x], *self.shown[y])
         )
         free = self.model.free
-        values = dict(zip(free, self.theta.tolist(), strict=True))
-        others = [f"{name} = {values[name]:.4g}" for name in free if name not in self.slice]
+        values = dict(zip(free, theta.tolist(), strict=True))
+        others = [f"{name} = {values[name]:.4g}" for name in free if name not in (x, y)]
         facts = {
             "type": "landscape",
             "x": x,
@@ -203,8 +203,8 @@ class View:
         }
         arrays = {"lines": made.lines.ravel()}
         if self.best is not None:
-            facts["star"] = [self.best.estimates[name].value for name in self.slice]
-            around = drawing.ellipse(self.best, self.slice)
+            facts["star"] = [self.best.estimates[name].value for name in (x, y)]
+            around = drawing.ellipse(self.best, (x, y))
             if around is not None:
                 arrays["ellipse"] = around.ravel()
         self._tell(facts, arrays)

@@ -236,7 +236,7 @@ class Watch(View):
         begun = time.thread_time()
         for name in self.slice:
             self.ranges[name] = self._range_of(name)
-        self._draw_landscape()
+        deque(self._landscape(), maxlen=0)
         self.contours_at = time.monotonic() + (time.thread_time() - begun) / SHARE
 
     def _range_of(self, name: str) -> tuple[float, float]:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+from sgdfit.data.table import Table
 from sgdfit.errors import enumerated
 from sgdfit.inference.diagnosis import Diagnosis, rate_advice
 from sgdfit.model.model import Model
@@ -33,6 +36,16 @@ def formula_mathml(model: Model) -> str:
 def report_html(result: Result) -> str:
     """Return the report of a fit."""
     return str(result._repr_html_())
+
+
+def report_page(result: Result, table: Table) -> str:
+    """Return the page of `Result.report`."""
+    from sgdfit.document import write_document
+
+    with tempfile.TemporaryDirectory(prefix="sgdfit-") as folder:
+        path = Path(folder) / "fit.html"
+        write_document(result, path, table)
+        return path.read_text("utf-8")
 
 
 # What sentences of the library say of its options, and what does the same here.
