@@ -430,13 +430,17 @@ def test_the_link_lets_in_and_nothing_else_does(server):
     assert status == 303
     assert "HttpOnly" in headers["set-cookie"]
     assert "samesite=strict" in headers["set-cookie"].lower()
-    cookie = f"sgdfit={page.token}"
+    cookie = f"sgdfit-{port}={page.token}"
     status, headers, body = asked(port, "/", Cookie=cookie)
     assert status == 200
     assert b"view.js" in body
     for name, value in HEADERS.items():
         assert headers[name.lower()] == value
     assert "default-src 'none'" in headers["content-security-policy"]
+    assert "unsafe" not in headers["content-security-policy"]
+    # Cookies are shared by all ports: another page's leaves this one's alone.
+    both = f"sgdfit-{port + 1}=another; {cookie}"
+    assert asked(port, "/view.js", Cookie=both)[0] == 200
 
 
 @pytest.mark.parametrize(
@@ -444,21 +448,22 @@ def test_the_link_lets_in_and_nothing_else_does(server):
     [
         ("/", {}),
         ("/?token=guess", {}),
-        ("/", {"Cookie": "sgdfit=guess"}),
+        ("/", {"Cookie": "sgdfit-PORT=guess"}),
         ("/view.js", {}),
         ("/", {"Host": "evil.example"}),
         ("/?token=TOKEN", {"Host": "evil.example:8000"}),
-        ("/", {"Host": "127.0.0.1.evil.example", "Cookie": "sgdfit=TOKEN"}),
-        ("/view.js", {"Cookie": "sgdfit=TOKEN", "Origin": "http://evil.example"}),
+        ("/", {"Host": "127.0.0.1.evil.example", "Cookie": "sgdfit-PORT=TOKEN"}),
+        ("/view.js", {"Cookie": "sgdfit-PORT=TOKEN", "Origin": "http://evil.example"}),
         ("/ws", {**UPGRADE}),
-        ("/ws", {**UPGRADE, "Cookie": "sgdfit=TOKEN", "Origin": "http://evil.example"}),
-        ("/ws", {**UPGRADE, "Cookie": "sgdfit=TOKEN", "Origin": "null"}),
-        ("/ws", {**UPGRADE, "Cookie": "sgdfit=TOKEN", "Host": "evil.example"}),
+        ("/ws", {**UPGRADE, "Cookie": "sgdfit-PORT=TOKEN", "Origin": "http://evil.example"}),
+        ("/ws", {**UPGRADE, "Cookie": "sgdfit-PORT=TOKEN", "Origin": "null"}),
+        ("/ws", {**UPGRADE, "Cookie": "sgdfit-PORT=TOKEN", "Host": "evil.example"}),
     ],
 )
 def test_strangers_get_403(server, path, headers):
     page, port = server
-    headers = {name: value.replace("TOKEN", page.token) for name, value in headers.items()}
+    known = {"TOKEN": page.token, "PORT": str(port)}
+    headers = {n: re.sub("TOKEN|PORT", lambda f: known[f[0]], v) for n, v in headers.items()}
     assert asked(port, path.replace("TOKEN", page.token), **headers)[0] == 403
 
 
@@ -468,7 +473,7 @@ def test_strangers_get_403(server, path, headers):
 )  # fmt: skip
 def test_no_file_of_the_server_is_reached(server, path):
     page, port = server
-    status, _, body = asked(port, path, Cookie=f"sgdfit={page.token}")
+    status, _, body = asked(port, path, Cookie=f"sgdfit-{port}={page.token}")
     assert status == 404
     assert b"import" not in body
     assert b"root:" not in body
@@ -477,7 +482,7 @@ def test_no_file_of_the_server_is_reached(server, path):
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "TRACE"])
 def test_nothing_is_written_by_requests(server, method):
     page, port = server
-    assert asked(port, "/", method, Cookie=f"sgdfit={page.token}")[0] == 405
+    assert asked(port, "/", method, Cookie=f"sgdfit-{port}={page.token}")[0] == 405
 
 
 def test_the_work_ends_with_the_numbers_of_the_step_that_comes_next(watch):
@@ -514,7 +519,10 @@ class Client(threading.Thread):
     def run(self):
         from websockets.sync.client import connect
 
-        address, cookie = f"ws://127.0.0.1:{self.port}/ws", {"Cookie": f"sgdfit={self.token}"}
+        address, cookie = (
+            f"ws://127.0.0.1:{self.port}/ws",
+            {"Cookie": f"sgdfit-{self.port}={self.token}"},
+        )
         with connect(address, additional_headers=cookie, max_size=None) as socket:
             for raw in socket:
                 (length,) = struct.unpack_from("<I", raw)

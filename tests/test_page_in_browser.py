@@ -119,6 +119,13 @@ def test_its_policy_does_not_hold_the_page_back(browser, served):
         page.keyboard.press("s")
         page.locator(".fact b").first.filter(has_text="1").wait_for()
         assert page.locator(".chart canvas").count() == 4
+        # Nor do styles of the report and the derivation, which are set by script.
+        page.locator("button", has_text="Fit for me").click()
+        page.wait_for_selector(".result [style]")
+        page.locator("summary", has_text="Show the work").click()
+        box = page.locator(".work .formulas").first
+        box.wait_for()
+        assert box.evaluate("e => getComputedStyle(e).borderLeftWidth") == "2px"
 
 
 def test_the_page_is_there_soon(browser):
@@ -311,12 +318,14 @@ def test_the_view_comes_back_with_its_server(browser):
     page.goto(server.link)
     page.wait_for_selector(".fact b")
     server.end(signal.SIGKILL)
-    page.wait_for_selector(".lost:not([hidden])")
+    page.locator(".lost", has_text="does not answer").wait_for()
     again = Served(port=server.port)
-    # Another server knows another token.
-    page.goto(again.link)
-    page.wait_for_selector(".fact b")
-    assert page.locator(".lost").is_hidden()
+    # Another knows another token; the old tab is told, and goes on with the new one's cookie.
+    page.locator(".lost", has_text="open the link that it printed").wait_for()
+    other = made.new_page()
+    other.goto(again.link)
+    other.wait_for_selector(".fact b")
+    page.locator(".lost").wait_for(state="hidden")
     made.close()
     again.end()
 

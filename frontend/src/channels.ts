@@ -21,7 +21,7 @@ export function fromWidget(model: WidgetModel): Channel {
       heard.push(hear);
       model.on("msg:custom", hear);
     },
-    watch: (watcher) => watcher(true),
+    watch: (watcher) => watcher("open"),
     close: () => heard.forEach((hear) => model.off("msg:custom", hear)),
   };
 }
@@ -56,7 +56,7 @@ function packed(asked: Asked, buffer: ArrayBuffer): ArrayBuffer {
 /** A WebSocket that is opened again where it breaks; what a view says first is said again. */
 export function overSocket(address: string, greeting: () => Asked): Channel {
   const listeners: Listener[] = [];
-  const watchers: ((connected: boolean) => void)[] = [];
+  const watchers: ((state: "open" | "silent" | "refused") => void)[] = [];
   let socket: WebSocket | null = null;
   let tries = 0;
   let closed = false;
@@ -66,7 +66,7 @@ export function overSocket(address: string, greeting: () => Asked): Channel {
     socket.binaryType = "arraybuffer";
     socket.onopen = () => {
       tries = 0;
-      watchers.forEach((watcher) => watcher(true));
+      watchers.forEach((watcher) => watcher("open"));
       socket?.send(JSON.stringify(greeting()));
     };
     socket.onmessage = ({ data }) => {
@@ -74,9 +74,11 @@ export function overSocket(address: string, greeting: () => Asked): Channel {
         typeof data === "string" ? [JSON.parse(data) as Told, {}] : unpacked(data as ArrayBuffer);
       listeners.forEach((listener) => listener(told, arrays));
     };
-    socket.onclose = () => {
+    socket.onclose = async () => {
       if (closed) return;
-      watchers.forEach((watcher) => watcher(false));
+      // A socket is not told why it is refused.
+      const answer = await fetch("style.css").catch(() => null);
+      watchers.forEach((watcher) => watcher(answer?.status === 403 ? "refused" : "silent"));
       window.setTimeout(open, PATIENCE[Math.min(tries++, PATIENCE.length - 1)]);
     };
   };

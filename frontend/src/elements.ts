@@ -12,11 +12,31 @@ export function make<Tag extends keyof HTMLElementTagNameMap>(
   const made = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) {
     if (typeof value === "function") made.addEventListener(name, value);
+    else if (name === "style") made.style.cssText = String(value); // as the page's policy asks
     else if (value === true) made.setAttribute(name, "");
     else if (value !== false) made.setAttribute(name, String(value));
   }
   made.append(...children);
   return made;
+}
+
+const sheets = new WeakMap<HTMLElement, CSSStyleSheet>();
+
+/** Put markup of Python's into a place; the page's policy lets scripts alone set its styles. */
+export function fill(place: HTMLElement, markup: string): void {
+  let rules = "";
+  place.innerHTML = markup
+    .replace(/<style>(.*?)<\/style>/gs, (_, text: string) => ((rules += text), ""))
+    .replaceAll(" style=\"", " data-style=\"");
+  for (const one of place.querySelectorAll<HTMLElement>("[data-style]")) {
+    one.style.cssText = one.dataset.style ?? "";
+  }
+  if (!rules) return;
+  const sheet = sheets.get(place) ?? new CSSStyleSheet();
+  sheet.replaceSync(rules);
+  const root = place.getRootNode() as Document | ShadowRoot;
+  if (!sheets.has(place)) root.adoptedStyleSheets = [...root.adoptedStyleSheets, sheet];
+  sheets.set(place, sheet);
 }
 
 const MINUS = "\u2212";

@@ -150,8 +150,8 @@ export type Listener = (told: Told, arrays: Arrays) => void;
 export interface Channel {
   send(asked: Asked, buffer?: ArrayBuffer): void;
   listen(listener: Listener): void;
-  /** Called with whether the other side can be reached. */
-  watch(watcher: (connected: boolean) => void): void;
+  /** Called with whether the other side can be reached, and lets this one in. */
+  watch(watcher: (state: "open" | "silent" | "refused") => void): void;
   close(): void;
 }
 

@@ -2,7 +2,7 @@
 
 import { type Ranges, readAddress, writeAddress } from "./address";
 import { Charts } from "./charts";
-import { make, short } from "./elements";
+import { fill, make, short } from "./elements";
 import type { Answer, Channel, Failure, Frame, Rival, Scene, Settings, Told } from "./messages";
 import { Parameters } from "./parameters";
 import { Rates } from "./rates";
@@ -17,6 +17,11 @@ const CHARTS: Record<string, string> = {
   ground: "Contours of the loss over two parameters, and the way so far; the sliders move the same parameters",
 };
 const MOST_BYTES = 50_000_000;
+const LOST = {
+  open: "",
+  silent: "The server does not answer; this page goes on as soon as it does.",
+  refused: "The server was started anew and does not know this tab; open the link that it printed, and this tab goes on too.",
+};
 const BATCHES = ["all", "1", "8", "64"];
 
 function rowsOf(batch: string | number): string {
@@ -202,9 +207,9 @@ class View {
   begin(): void {
     this.charts.onPull = (pull) => this.ask("pull", pull);
     this.channel.listen((told, arrays) => this.hear(told, arrays));
-    this.channel.watch((connected) => {
-      this.lost.hidden = connected;
-      this.lost.textContent = connected ? "" : "The server does not answer; trying again … If it was started anew, open the link that it printed.";
+    this.channel.watch((state) => {
+      this.lost.hidden = state === "open";
+      this.lost.textContent = LOST[state];
     });
     const keys = (event: KeyboardEvent): void => this.press(event);
     this.element.addEventListener("keydown", keys);
@@ -293,7 +298,7 @@ class View {
       case "scene":
         return this.setScene(told, arrays);
       case "typeset":
-        this.echo.innerHTML = told.mathml;
+        fill(this.echo, told.mathml);
         return this.colourNames();
       case "frame":
         return this.setFrame(told, arrays);
@@ -314,13 +319,13 @@ class View {
         return this.charts.setDensity(told, arrays.counts ?? []);
       case "work":
         this.latex = told.latex;
-        this.work.innerHTML = told.html;
+        fill(this.work, told.html);
         for (const box of this.work.querySelectorAll<HTMLElement>(".formula, .scroll")) {
           if (box.scrollWidth > box.clientWidth) box.tabIndex = 0; // keys scroll it
         }
         return;
       case "result":
-        this.result.innerHTML = told.html;
+        fill(this.result, told.html);
         this.resultBox.hidden = false;
         this.resultBox.open = true;
         if (this.watching) this.leave();

@@ -35,9 +35,8 @@ if TYPE_CHECKING:
 
 Array = np.ndarray[Any, Any]
 
-COOKIE = "sgdfit"
 POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:;"
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:;"
     " connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 HEADERS = {
@@ -54,8 +53,7 @@ PAGE = (
     "<title>sgdfit: watch a fit</title>"
     '<link rel="icon" href="data:,"><link rel="stylesheet" href="style.css">'
     '<script type="module" src="view.js"></script></head>'
-    '<body style="margin:0"><main>'
-    '<h1 style="position:absolute;clip-path:inset(50%)">Watch a fit</h1>'
+    '<body class="sgdfit-body"><main><h1>Watch a fit</h1>'
     '<div id="sgdfit-page"></div></main></body></html>\n'
 )
 KINDS = {"view.js": "text/javascript", "style.css": "text/css"}
@@ -103,7 +101,7 @@ class Page:
 
     def is_known(self, asked: HTTPConnection) -> bool:
         """Whether a request brings the cookie."""
-        return secrets.compare_digest(asked.cookies.get(COOKIE, ""), self.token)
+        return secrets.compare_digest(asked.cookies.get(cookie(asked), ""), self.token)
 
     async def index(self, request: Request) -> Response:
         """Let in who has the link, and show the page to who has been let in."""
@@ -112,7 +110,7 @@ class Page:
             return Response(why, 403, HEADERS, "text/plain")
         if secrets.compare_digest(request.query_params.get("token", ""), self.token):
             response: Response = RedirectResponse("/", 303, HEADERS)
-            response.set_cookie(COOKIE, self.token, httponly=True, samesite="strict", path="/")
+            response.set_cookie(cookie(request), self.token, httponly=True, samesite="strict")
             return response
         if not self.is_known(request):
             told = "open the link that 'sgdfit page' printed: it lets this browser in"
@@ -170,6 +168,11 @@ class Page:
             asked = unpacked(message.get("text"), message.get("bytes"))
             if asked is not None:
                 session.handle(asked)
+
+
+def cookie(asked: HTTPConnection) -> str:
+    """Return the name of the cookie; browsers share cookies among all ports of a machine."""
+    return f"sgdfit-{asked.url.port or 80}"
 
 
 def unpacked(text: str | None, raw: bytes | None) -> dict[str, Any] | None:
