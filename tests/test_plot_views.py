@@ -212,7 +212,7 @@ def test_a_descent_moves(decay, tmp_path, ending):
 
 
 @pytest.mark.filterwarnings("ignore:learning rate 5:sgdfit.errors.DivergenceWarning")
-def test_a_picture_of_a_run_that_diverged_says_so_and_may_play_once(tmp_path, monkeypatch):
+def test_a_picture_of_a_run_that_diverged_says_so(tmp_path, monkeypatch):
     titles = []
     monkeypatch.setattr(animation, "dress", lambda *given: titles.append(given[2]))
     x = np.linspace(0, 1, 9)
@@ -221,11 +221,26 @@ def test_a_picture_of_a_run_that_diverged_says_so_and_may_play_once(tmp_path, mo
         chosen = {**options, "learning_rate": rate} if rate else {}
         found = sgdfit.fit("y = a*x + b", {"x": x, "y": 2 * x + x**2}, **chosen)
         path = tmp_path / "descent.gif"
-        found.animate(path, frames=2, loop=rate is None)
-        with Image.open(path) as moving:
-            assert moving.info.get("loop") == (0 if rate is None else None)
+        found.animate(path, frames=2)
     said = [title for title in titles if title.startswith("The curve")]
     assert said == ["The curve diverges", "The curve settles"]
+
+
+@pytest.mark.parametrize(("frames", "loop"), [(2, True), (2, False), (2, None), (15, None)])
+def test_a_gif_ends_in_time_unless_it_is_to_go_on(tmp_path, monkeypatch, frames, loop):
+    assert animation.SECONDS == 5  # of WCAG 2.2.2
+    monkeypatch.setattr(animation, "SECONDS", 1.0)
+    x = np.linspace(0, 1, 9)
+    slow = {"optimizer": "sgd", "learning_rate": 0.01, "steps": 15, "start": {"a": 5.0, "b": 0.0}}
+    found = sgdfit.fit("y = a*x + b", {"x": x, "y": 2 * x}, **slow)
+    found.animate(tmp_path / "descent.gif", frames=frames, loop=loop)
+    with Image.open(tmp_path / "descent.gif") as moving:
+        repeats = moving.info.get("loop")  # after the first time; 0 for ever
+        seconds = sum(one.info["duration"] for one in ImageSequence.Iterator(moving)) / 1000
+    if loop is not None:
+        assert repeats == (0 if loop else None)
+    else:
+        assert 0.75 < ((repeats or 0) + 1) * seconds <= 1
 
 
 def test_without_ffmpeg_one_sentence_says_what_to_do(decay, tmp_path, monkeypatch):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import shutil
@@ -19,14 +20,16 @@ from sgdfit.plot.views import rows_of
 from sgdfit.result.result import Result
 
 ENDINGS = (".gif", ".mp4", ".html")
-# Of a moving picture: frames at most, and how many a second.
+# Of a moving picture: frames at most, and how many a second, at least.
 MOST_FRAMES, A_SECOND = 120, 12
+# What moves by itself for longer has to be paused on request, which a .gif cannot (WCAG 2.2.2).
+SECONDS = 5.0
 GRID = 300
 # By how the run ended.
 SETTLED = "The curve settles"
 TITLES = {"converged": SETTLED, "local_minimum": SETTLED, "diverged": "The curve diverges"}
-# What lets a .gif repeat for ever; without it each reader plays it once.
-REPEATED = b"\x21\xff\x0bNETSCAPE2.0\x03\x01\x00\x00\x00"
+# What lets a .gif repeat so many times, 0 for ever; without it each reader plays it once.
+REPEATED = b"\x21\xff\x0bNETSCAPE2.0\x03\x01%b\x00"
 # On buttons, by matplotlib's names of icons.
 SIGNS = {
     "minus": "−", "fast-backward": "|◀", "step-backward": "‹", "play fa-flip-horizontal": "◀",
@@ -41,7 +44,7 @@ def animate(
     *,
     style: str = "light",
     frames: int = MOST_FRAMES,
-    loop: bool = True,
+    loop: bool | None = None,
 ) -> None:
     """Write the descent as a moving picture; see `Result.animate`."""
     path = Path(path)
@@ -114,17 +117,26 @@ def animate(
         with replacing(path, inputs) as file:
             file.write(text.encode())
         return
-    writer = PillowWriter(fps=A_SECOND) if ending == ".gif" else FFMpegWriter(fps=A_SECOND)
+    rate = A_SECOND if loop is not None else max(A_SECOND, math.ceil(len(places) / SECONDS))
+    writer = PillowWriter(fps=rate) if ending == ".gif" else FFMpegWriter(fps=A_SECOND)
     with replacing(path, inputs) as file:
         # The writers want a name of their own with the ending.
         beside = Path(f"{file.name}{ending}")
         try:
             with rc_context({"animation.ffmpeg_path": program}):
                 moving.save(beside, writer=writer, dpi=90)
-            written = beside.read_bytes()
-            file.write(written if loop else written.replace(REPEATED, b"", 1))
+            file.write(_repeated(beside.read_bytes(), len(places) / rate, loop))
         finally:
             beside.unlink(missing_ok=True)
+
+
+def _repeated(written: bytes, seconds: float, loop: bool | None) -> bytes:
+    """Return a .gif that repeats for ever, not at all, or as often as `SECONDS` allow."""
+    again = 0 if loop is False else int(SECONDS / seconds + 1e-9) - 1
+    if loop:
+        return written
+    asked = REPEATED % again.to_bytes(2, "little") if again > 0 else b""
+    return written.replace(REPEATED % bytes(2), asked, 1)
 
 
 def _alone(text: str) -> str:

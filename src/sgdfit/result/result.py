@@ -660,13 +660,14 @@ class Result:
         *,
         style: str = "light",
         frames: int = 120,
-        loop: bool = True,
+        loop: bool | None = None,
     ) -> None:
         """Write the descent as a moving picture: the curve, step by step, and the way of the loss.
 
         ``path`` ends with .gif, .html or .mp4, which takes the program ffmpeg or the package
-        imageio-ffmpeg; there are at most so many ``frames``. A .gif repeats for ever; with
-        ``loop=False`` it plays once, as WCAG 2.2.2 asks of what moves and cannot be paused.
+        imageio-ffmpeg; there are at most so many ``frames``. A .gif moves for five seconds at most
+        and then holds its last frame, as WCAG 2.2.2 asks of what cannot be paused; with
+        ``loop=True`` it repeats for ever, with ``loop=False`` it plays once.
         """
         sgdfit.higher("animate")(self, path, data, style=style, frames=frames, loop=loop)
 
