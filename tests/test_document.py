@@ -142,7 +142,7 @@ def test_of_indexed_parameters_the_formula_is_typeset_and_derived(tmp_path):
 
 
 def test_markdown_and_latex_hold_the_table(tmp_path):
-    fit = sgdfit.fit(DECAY, DATA)
+    fit = sgdfit.fit(DECAY.replace(" + ", "\n+ "), DATA)  # a formula of two lines
     for ending in ("md", "tex"):
         fit.report(tmp_path / f"fit.{ending}")
     words = (tmp_path / "fit.md").read_text("utf-8")
@@ -151,6 +151,8 @@ def test_markdown_and_latex_hold_the_table(tmp_path):
     latex = (tmp_path / "fit.tex").read_text("utf-8")
     assert latex.count("\\begin{") == latex.count("\\end{") == 2
     assert fit.to_latex() in latex
+    assert not re.search(r"^[^%].*fitted by", latex, re.M)
+    assert "\n% converged: " in latex
 
 
 @pytest.mark.parametrize("name", ["fit.doc", "missing/fit.html"])

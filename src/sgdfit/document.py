@@ -300,24 +300,29 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str
 
 def _tex(result: Result, model: Model | None, derived: Derived | None) -> str:
     """Return what a paper takes: the formula and the table of estimates."""
-    lines = [f"% {result.formula}, fitted by sgdfit {version('sgdfit')} to {result.data_label}"]
+    made = f"{result.formula}, fitted by sgdfit {version('sgdfit')} to {result.data_label}"
+    lines = _comments(made)
     if model is not None and model.external is None:
         paper = Paper(model)
         shown = relation(paper.target, "=", paper.write(model.formula.expression))
         lines += ["\\begin{equation}", f"  {shown.latex}", "\\end{equation}"]
     lines += [as_latex(result)]
     said: Facts = facts(result)
-    lines += [f"% {label}: {text}" for label, text in (*said.summary, ("", said.headline))]
-    if derived is not None:
-        lines += [f"% {line}" for line in str(derived).splitlines()]
+    summary = [f"{label}: {text}" for label, text in said.summary]
+    lines += _comments(*summary, said.headline, "" if derived is None else str(derived))
     return "\n".join([*lines, ""])
+
+
+def _comments(*texts: str) -> list[str]:
+    """Return texts as comments, whose every line is one."""
+    return [f"% {line}" for text in texts for line in text.splitlines()]
 
 
 STYLE = """
 :root{color-scheme:light dark}
 body{font:16px/1.5 system-ui,sans-serif;margin:0;background:Canvas;color:CanvasText}
 main{max-width:60em;margin:0 auto;padding:1.2em}
-h1{font-size:1.35em;font-weight:600;margin:.2em 0 1em;overflow-x:auto}
+h1{font-size:1.35em;font-weight:600;margin:.2em 0 1em;padding:.3em 0;overflow:auto hidden}
 h1 math{margin:0;width:max-content}
 h2{font-size:1.1em;margin:2em 0 .6em;
 border-bottom:1px solid color-mix(in srgb,currentColor 18%,transparent)}
