@@ -283,3 +283,34 @@ def test_a_loss_below_zero_is_no_trouble() -> None:
     fit = sgdfit.fit("y = a*x**b + c", {"x": x, "y": y}, loss="poisson")
     assert fit.loss < 0
     assert fit.status.name == "converged"
+
+
+@pytest.mark.parametrize(
+    ("formula", "curve", "truth", "ends", "seed"),
+    [
+        ("y = a*exp(-(x - m)**2/(2*s**2)) + c",
+         lambda x, a, m, s, c: a * np.exp(-((x - m) ** 2) / (2 * s**2)) + c,
+         {"a": 3.0, "m": 0.9, "s": 1.0, "c": -0.3}, (-3, 3), 26),
+        ("y = a*sin(w*x + p) + c", lambda x, a, w, p, c: a * np.sin(w * x + p) + c,
+         {"a": 1.7, "w": 1.9, "p": 1.6, "c": 0.0}, (0, 5), 14),
+        ("y = a/(1 + exp(-k*(x - m))) + c",
+         lambda x, a, k, m, c: a / (1 + np.exp(-k * (x - m))) + c,
+         {"a": 3.0, "k": 2.5, "m": 0.5, "c": 0.0}, (-3, 3), 14),
+    ],
+    ids=["peak", "wave", "step"],
+)  # fmt: skip
+def test_outliers_among_few_rows_lead_no_search_astray(formula, curve, truth, ends, seed):
+    rng = np.random.default_rng(seed)
+    x = np.sort(rng.uniform(*ends, 14))
+    y = curve(x, *truth.values()) + rng.normal(0, 0.06, 14)
+    y[rng.choice(14, 2, replace=False)] += rng.uniform(0.5, 2, 2)
+    fit = sgdfit.fit(formula, {"x": x, "y": y}, loss="huber")
+    theta = np.array([*truth.values()])
+    for _ in range(100):  # scipy's minimum and the scale of its residuals, from the truth on
+        scale = np.median(np.abs(curve(x, *theta) - y)) / 0.6744897501960817
+        theta = least_squares(
+            lambda t: curve(x, *t) - y, theta, loss="huber", f_scale=1.345 * scale, xtol=1e-15,
+            ftol=1e-15, gtol=1e-15,
+        ).x  # fmt: skip
+    assert fit.status.ok
+    np.testing.assert_allclose([fit.values[name] for name in truth], theta, rtol=1e-4)

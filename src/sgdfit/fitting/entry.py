@@ -392,7 +392,7 @@ def minimize(problem: Problem) -> tuple[Problem, Outcome]:
         if problem.options.optimizer is not None:
             problem = search_starts(problem) if problem.options.search else problem
             if problem.model.loss.is_relative:
-                problem, _ = settle_scale(problem, far=True)
+                problem, *_ = settle_scale(problem, far=True)
             outcome = descend(problem)
             return problem, outcome if problem.steps else outcome._replace(ending="interrupted")
         if problem.model.loss.is_relative:

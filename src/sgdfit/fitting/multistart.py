@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -29,7 +29,7 @@ from sgdfit.model.symmetry import canonical_theta, equivalents, unusual
 from sgdfit.result.status import Rival, StartSearch
 
 if TYPE_CHECKING:
-    from sgdfit.starts.search import Search
+    from sgdfit.starts.search import Candidate, Search
 
 # The word that asks for a search.
 SEARCH = "search"
@@ -48,9 +48,10 @@ ROWS_SEARCHED = 512
 ROWS_OF_A_LEVEL = 48
 # Minima between which a break can lie are many, and alike.
 ROWS_OF_BREAKS = 2_048
-# For a robust loss rows are passed over that lie so many times the median deviation away from the
-# median of so many neighbours (Hampel 1974, JASA 69(346), 383-393, whose 3 sigma are 4.4).
-NEIGHBOURS, OUTLYING = 7, 6.0
+# For another loss rows are also searched without those that lie so many times the median deviation
+# away from the median of so many neighbours (Hampel 1974, JASA 69(346), 383-393, whose 3 sigma are
+# 4.4), so many random halves of them, and those near the best curve, by Hampel's 3 sigma.
+NEIGHBOURS, OUTLYING, HALVES, FAR = 7, 6.0, 4, 4.4
 # Minima so near to the best are named.
 RIVAL = 1.05
 # Neighbouring residuals correlate so many standard deviations beyond chance, or the curve leaves so
@@ -350,16 +351,17 @@ def look_for_starts(
         some = problem.data.subsample
         begin = stratified(some.rows, rows // RUN, RUN, problem.seed)[:, None]
         chunk = some.taken(some.columns[0].argsort(kind="stable")[begin + np.arange(RUN)].ravel())
-    if not problem.squared:
-        chunk = _agreeing(model, chunk)
-    found = find(model, chunk, given, problem.seed)
+    if problem.squared:
+        found = find(model, chunk, given, problem.seed)
+    else:
+        found = _among_outliers(problem, chunk, lambda rows: find(model, rows, given, problem.seed))
     if not found.candidates:
         return None
     best = found.candidates[0].loss
     rivals = tuple(
         Rival(dict(zip(model.free, map(float, c.theta), strict=True)), float(c.loss))
         for c in (*found.passed, *found.candidates[1:])
-        if c.loss <= RIVAL * best
+        if c.loss <= RIVAL * best and problem.squared  # else these are no minima of the loss
     )
     facts = facts_of(found, chunk.rows, rivals)
     return Starts(
@@ -384,13 +386,50 @@ def facts_of(found: Search, rows: int, rivals: tuple[Rival, ...] = ()) -> StartS
     )
 
 
-def _agreeing(model: Model, chunk: Chunk) -> Chunk:
-    """Return the rows whose response agrees with that of their neighbours, if these are known.
+def _among_outliers(problem: Problem, chunk: Chunk, find: Callable[[Chunk], Search]) -> Search:
+    """Return the best candidates by the loss of a problem, which is not that of least squares.
 
-    A search by least squares chases outliers, which the loss was chosen to pass over.
+    Outliers among the rows mislead the squares by which candidates are found, and which rows these
+    are nobody knows. So beside all rows those are searched that agree with their neighbours, random
+    subsets (as for estimates of high breakdown: Rousseeuw & Leroy 1987, Robust Regression and
+    Outlier Detection, chapter 5), and then the rows near the best curve of all these.
     """
+    random = np.random.default_rng(problem.seed)
+    searches: list[Search] = []
+    known: list[Candidate] = []
+
+    def search(kept: np.ndarray) -> None:
+        searches.append(find(chunk.taken(np.sort(kept))))
+        known.extend(_judged(problem, chunk, one) for one in searches[-1].candidates)
+
+    search(np.arange(chunk.rows))
+    agreeing = _agreeing(problem.model, chunk)
+    if len(agreeing) < chunk.rows:
+        search(agreeing)
+    count = max(chunk.rows // 2, len(problem.names) + 2)
+    for _ in range(HALVES if count < chunk.rows else 0):
+        search(random.permutation(chunk.rows)[:count])
+    best = min(known, key=lambda one: one.loss, default=None)
+    if best is not None and best.loss < np.inf:
+        size = problem.kernel.rows(best.theta, chunk).sizes(chunk.weights)
+        search(np.flatnonzero(size <= FAR * np.median(size)))
+    kept: list[Candidate] = []  # of those of the same loss one is enough
+    for one in sorted(known, key=lambda one: one.loss):
+        if not kept or _is_lower(kept[-1].loss, one.loss, BETTER):
+            kept.append(one)
+    return searches[0]._replace(
+        candidates=tuple(kept),
+        passed=(),
+        points=sum(one.points for one in searches),
+        polished=sum(one.polished for one in searches),
+    )
+
+
+def _agreeing(model: Model, chunk: Chunk) -> np.ndarray:
+    """Return the rows whose response agrees with that of their neighbours, if these are known."""
+    every = np.arange(chunk.rows)
     if len(model.variables) != 1 or chunk.rows < 2 * NEIGHBOURS:
-        return chunk
+        return every
     columns = model.named(chunk.columns)
     values = evaluate(model.formula.response, columns)
     order = np.argsort(columns[model.variables[0]], kind="stable")
@@ -398,11 +437,16 @@ def _agreeing(model: Model, chunk: Chunk) -> Chunk:
     ends = np.pad(target, NEIGHBOURS // 2, mode="reflect")
     usual = np.median(np.lib.stride_tricks.sliding_window_view(ends, NEIGHBOURS), axis=1)
     apart = np.abs(target - usual)
-    kept = np.sort(order[apart <= OUTLYING * np.median(apart)])
+    kept = order[apart <= OUTLYING * np.median(apart)]
     # Counts are often equal to their neighbours, which says nothing of the others.
-    if len(kept) < chunk.rows / 2:
-        return chunk
-    return chunk.taken(kept)
+    return kept if len(kept) >= chunk.rows / 2 else every
+
+
+def _judged(problem: Problem, chunk: Chunk, candidate: Candidate) -> Candidate:
+    """Return a candidate with the mean loss that it has over rows, infinite where it has none."""
+    losses = problem.kernel.rows(candidate.theta, chunk).loss
+    loss = float(np.average(losses, weights=chunk.weights))
+    return candidate._replace(loss=loss if math.isfinite(loss) else math.inf)
 
 
 def with_starts(model: Model, theta: np.ndarray, origin: str) -> Model:

@@ -22,10 +22,10 @@ from sgdfit.fitting.multistart import missing, with_starts
 from sgdfit.fitting.problem import AUTO_STEPS, Outcome, Problem, merge_runs
 from sgdfit.fitting.sampling import FEW
 from sgdfit.fitting.steps import minimize_steps
-from sgdfit.kernel.kernel import Rows
 from sgdfit.kernel.summation import PANEL
 from sgdfit.model.loss import as_loss
 from sgdfit.model.separation import stepped_names
+from sgdfit.result.status import StartSearch
 
 Array = np.ndarray[Any, Any]
 
@@ -47,14 +47,15 @@ COUNTED = "where(abs(prediction - target) <= scale, scale**2, 0)"
 
 def find_with_scale(problem: Problem) -> tuple[Problem, Outcome]:
     """Find the minimum of a loss that is relative to the scale of its residuals, and that scale."""
-    problem, theta = settle_scale(problem)
+    problem, theta, search = settle_scale(problem)
     if not problem.steps:
         return problem, walk(problem, theta, problem.sizes[:1])._replace(ending="interrupted")
     stepped = stepped_names(problem.model.prediction).intersection(problem.names)
-    if problem.model.formula.levels and not stepped:
-        # Another search would be by least squares, which outliers among a level's rows mislead.
+    searched = search is not None and len(missing(problem.model)) == len(problem.names)
+    if (searched or problem.model.formula.levels) and not stepped:
+        # Absolute residuals, which need no scale, told minima apart that squares do not.
         problem = problem._replace(model=with_starts(problem.model, theta, "search"))
-        outcome = walk(problem, theta, [problem.rows])
+        outcome = walk(problem, theta, [problem.rows])._replace(search=search)
     else:
         problem, outcome = minimize_steps(problem)
     problem, outcome = _iterated(problem, outcome)
@@ -93,13 +94,16 @@ def _iterated(problem: Problem, outcome: Outcome) -> tuple[Problem, Outcome]:
     return problem, outcome
 
 
-def settle_scale(problem: Problem, *, far: bool = False) -> tuple[Problem, np.ndarray]:
+def settle_scale(
+    problem: Problem, *, far: bool = False
+) -> tuple[Problem, np.ndarray, StartSearch | None]:
     """Return the problem with the scale of the rows that samples are drawn from, and its minimum.
 
-    If Ctrl-C ended that, no step is left to take. ``far`` is said of small steps from the start,
-    which would take for ever if the residuals there were too large.
+    With them comes the search for starts, where these were missing. If Ctrl-C ended that, no step
+    is left to take. ``far`` is said of small steps from the start, which would take for ever if the
+    residuals there were too large.
     """
-    data, theta = problem.data, problem.box.clip(np.array(problem.model.start))
+    search, data, theta = None, problem.data, problem.box.clip(np.array(problem.model.start))
     least = SHRUNK * scale_at(problem, theta) if far else 0.0
     options = problem.options._replace(optimizer=None)
     if not missing(problem.model):
@@ -108,13 +112,14 @@ def settle_scale(problem: Problem, *, far: bool = False) -> tuple[Problem, np.nd
     try:
         first = quiet.on_rows(data.sample(FEW, problem.seed)).with_loss(as_loss("mae"))
         first = first._replace(kinked=True, tolerance=NEAR, linear=problem.linear[:0])
-        theta = _finished(minimize_steps(first)[1])
+        outcome = minimize_steps(first)[1]
+        theta, search = _finished(outcome), outcome.search
         inner = scaled(quiet.on_rows(data.subsample), scale_at(problem, theta))
         inner, outcome = _iterated(inner, walk(inner, theta, [inner.rows]))
         theta = _finished(outcome)
     except KeyboardInterrupt:
-        return scaled(problem, scale_at(problem, theta))._replace(steps=0), theta
-    return scaled(problem, max(scale_at(inner, theta), least)), theta
+        return scaled(problem, scale_at(problem, theta))._replace(steps=0), theta, search
+    return scaled(problem, max(scale_at(inner, theta), least)), theta, search
 
 
 def _finished(outcome: Outcome) -> np.ndarray:
@@ -139,15 +144,9 @@ def _sizes(problem: Problem, theta: np.ndarray) -> tuple[Array, Array]:
     for first in range(0, chunk.rows, PANEL):
         part = chunk.part(first, first + PANEL)
         rows = problem.kernel.rows(theta, part)
-        sizes.append(residual_sizes(rows, part.weights))
+        sizes.append(rows.sizes(part.weights))
         targets.append(np.broadcast_to(rows.target, part.rows))
     return np.concatenate(sizes), np.concatenate(targets)
-
-
-def residual_sizes(rows: Rows, weights: Array | None) -> Array:
-    """Return the absolute residuals, those that a row of weight 1 would have."""
-    size = np.abs(rows.prediction - rows.target)
-    return np.asarray(size if weights is None else size * np.sqrt(weights))
 
 
 def robust_scale(size: Array, target: Array, weights: Array | None = None) -> float:

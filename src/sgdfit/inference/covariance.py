@@ -174,16 +174,15 @@ def sandwich_offset(
     basis = spectrum.whitening
     whitened = basis.T @ (g / d)
     middle = basis.T @ (S / d[:, None] / d) @ basis
-    # √(uᵀM⁻¹u/p), infinite where M leaves no room for u.
+    # √(uᵀM⁻¹u/p). Where the rows that tell a direction are met exactly, M has no more room along it
+    # than rounding leaves.
     size = float(np.abs(np.diag(middle)).max(initial=0.0))
     if size == 0 or not math.isfinite(size):
         return math.inf
     values, vectors = np.linalg.eigh(middle / size)
     along = vectors.T @ whitened / np.sqrt(size)
-    room = values > len(values) * ROUNDING
-    if np.abs(along[~room]).max(initial=0.0) > np.sqrt(EPS) * np.abs(along).max():
-        return math.inf
-    return float(np.linalg.norm(along[room] / np.sqrt(values[room])) / np.sqrt(len(values)))
+    room = np.maximum(values, len(values) * ROUNDING)
+    return float(np.linalg.norm(along / np.sqrt(room)) / np.sqrt(len(values)))
 
 
 class Determined(NamedTuple):

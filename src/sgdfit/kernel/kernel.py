@@ -72,6 +72,11 @@ class Rows(NamedTuple):
     hess: np.ndarray  # its second
     jacobian: np.ndarray  # float64[p, n]: the prediction's derivative to each free parameter
 
+    def sizes(self, weights: np.ndarray | None) -> np.ndarray:
+        """Return the absolute residuals, those that a row of weight 1 would have."""
+        size = np.abs(self.prediction - self.target)
+        return np.asarray(size if weights is None else size * np.sqrt(weights))
+
 
 class State(NamedTuple):
     """Where a descent stands: goes into `Kernel.sweep` and comes out of it."""

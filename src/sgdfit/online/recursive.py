@@ -18,7 +18,7 @@ import numpy as np
 
 from sgdfit.errors import DataError, UsageError
 from sgdfit.fitting.gauss_newton import nonnegative_hess, second_order_term
-from sgdfit.fitting.robust import residual_sizes, robust_scale
+from sgdfit.fitting.robust import robust_scale
 from sgdfit.fitting.trust_region import Point, advance, begin, box_of, relative_offset
 from sgdfit.fitting.weights import SANDWICH, Weighting
 from sgdfit.inference.quadratic import Quadratic, from_rows, from_sums, step_within, sum_quadratics
@@ -311,7 +311,7 @@ class Recursion:
             columns, weights, fading = self.rows_kept()
             with np.errstate(all="ignore"):
                 rows = self.kernel.rows(self.theta, Chunk(columns, weights))
-            scale = robust_scale(residual_sizes(rows, weights), rows.target, fading)
+            scale = robust_scale(rows.sizes(weights), rows.target, fading)
             self.take_scale(scale)
             if loss.scale is not None and abs(scale - loss.scale) <= near * loss.scale:
                 return

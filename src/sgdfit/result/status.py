@@ -121,7 +121,7 @@ class StartSearch:
     rows: int  # that the search looked at
     ranges: dict[str, str]  # from where each searched parameter was drawn, in words
     solved: tuple[str, ...]  # those that enter linearly: at each point they were solved exactly
-    loss: float  # the mean squared residual of the best minimum over these rows
+    loss: float  # the mean loss of the best one over these rows
     # Other minima whose loss is within a few percent of the best; first those that are lower, and
     # passed over since the formula divides by zero there on a row.
     rivals: tuple[Rival, ...] = ()
