@@ -647,6 +647,18 @@ ROBUST = (
         "huber",
         called="peak_in_small_units",
     ),
+    Family(
+        peak,
+        ((1, 10), (2, 8), (0.5, 1.5), (-1, 1)),
+        (0, 10),
+        20,
+        "huber",
+        called="peak_of_few_rows",
+    ),
+    Family(
+        saturation, ((1, 300), (0.1, 1)), (0.5, 10), 15, "huber", called="saturation_of_few_rows"
+    ),
+    Family(decay, ((1, 10), (0.2, 2), (-2, 2)), (0, 8), 15, "huber", called="decay_of_few_rows"),
 )
 MISFITS = (
     Family(
