@@ -518,6 +518,41 @@ def test_a_saddle_is_no_minimum(formula, truth, start, bounds, unit):
     assert fit.residual_sum_of_squares <= 2 * judge.cost * (1 + 1e-6)
 
 
+# Each in parameters in which the edge, where the root of the first row is 0, is a bound.
+EDGES = {
+    "a threshold": ("y = a*(x - m)**p", lambda s, a, p: (a, X[0] - s, p), [2.0, 0.5]),
+    "a hyperbola": (
+        "y = a + sqrt(b + c*(x - m)**2)",
+        lambda s, a, c, m: (a, s - c * (X[0] - m) ** 2, c, m),
+        [-1.0, 0.05, -0.5],
+    ),
+}
+
+
+@pytest.mark.parametrize(("formula", "inside", "start"), EDGES.values(), ids=EDGES)
+@pytest.mark.parametrize("loss", ["mse", "huber"])
+def test_a_minimum_on_the_edge_of_the_domain_is_reached(formula, inside, start, loss):
+    y = 2 * np.sqrt(X) if "**p" in formula else 0.25 * X
+    y = y + noise(5, 40, 0.1) - 0.15 * (X == 0)
+    away = {"a": -1, "b": 1, "c": 0.05, "m": -0.5, "p": 1}
+    away = {name: away[name] for name in away if name in formula.replace("sqrt", "")}
+    fit = sgdfit.fit(formula, {"x": X, "y": y}, loss=loss, start=away, search=False)
+    curve, n = as_function(formula, ["x"], list(fit.estimates)), len(start)
+    judges = [
+        least_squares(
+            lambda p: curve(X, *inside(*p)) - y, [edge, *start], x_scale="jac",
+            bounds=([0, *[-np.inf] * n], np.inf),
+            **({} if loss == "mse" else {"loss": "huber", "f_scale": 1.345 * fit.loss_scale}),
+        )
+        for edge in (1e-9, 0.1)
+    ]  # fmt: skip
+    assert fit.status.name == "converged", fit.status
+    assert 40 * fit.loss <= min(2 * judge.cost for judge in judges) * (1 + 1e-4)
+    assert any("edge of the formula's domain" in text for text in fit.warnings)
+    if loss == "mse":
+        assert (fit.estimates["m"].stderr is None) == ("sqrt" not in formula)
+
+
 def test_a_start_that_does_not_arrive_is_followed_by_a_search():
     x = np.linspace(0, 30, 60)
     y = 100 / (1 + np.exp(-(x - 15) / 2)) + noise(13, 60, 0.5)

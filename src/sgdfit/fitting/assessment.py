@@ -34,7 +34,7 @@ from sgdfit.fitting.problem import (
 from sgdfit.fitting.profile import profile_intervals
 from sgdfit.fitting.saddle import ARRIVED
 from sgdfit.fitting.sgd import EndState, distance_to_optimum, end_state
-from sgdfit.fitting.status import RunEnd, decide_status, wall_warnings
+from sgdfit.fitting.status import RunEnd, decide_status, edge_warnings, wall_warnings
 from sgdfit.fitting.uncertainty import (
     Uncertainty,
     estimates,
@@ -244,6 +244,10 @@ def _end(problem: Problem, outcome: Outcome, state: EndState | None) -> _End:
     )
     if exact and sure.covariance is not None and not sure.is_absolute:
         sure = sure._replace(covariance=with_rounding(sure.covariance, theta))
+    if outcome.on_edge and sure.covariance is not None:
+        held = np.isin(problem.names, outcome.on_edge)
+        covariance = np.where(held | held[:, None], np.nan, sure.covariance)
+        sure = sure._replace(covariance=covariance)
     if outcome.limit is not None:
         sure = uncertainty_of_limit(problem, outcome, outcome.limit)
     return _End(theta, near, squares, sure, moved, least, exact)
@@ -324,6 +328,7 @@ def _assessed(problem: Problem, outcome: Outcome, state: EndState | None, end: _
             told = undetermined_warnings(sure, stepped, outcome.gaps)
             told += () if end.is_exact else misfit_warnings(problem, outcome)
             told += rival_warnings(problem, outcome.search, end.near.loss / problem.rows)
+            told += edge_warnings(run_end)
             told += wall_warnings(run_end) if (merit.r_squared or 1.0) < LOOKS_WRONG else ()
     if outcome.limit is not None:
         distance = math.inf

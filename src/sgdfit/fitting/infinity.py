@@ -16,10 +16,10 @@ import numpy as np
 
 from sgdfit.errors import FormulaError
 from sgdfit.fitting.gauss_newton import walk
-from sgdfit.fitting.problem import Limit, Outcome, Problem, errors_of, kernel_of, merge_runs
+from sgdfit.fitting.problem import Limit, Outcome, Problem, errors_of, merge_runs
 from sgdfit.fitting.saddle import ARRIVED, has_arrived
 from sgdfit.fitting.sampling import FEW
-from sgdfit.fitting.trust_region import box_of, relative_offset
+from sgdfit.fitting.trust_region import relative_offset
 from sgdfit.formula.evaluation import evaluate
 from sgdfit.formula.formula import symbol
 from sgdfit.inference.spectrum import column_norms, root_spectrum
@@ -181,14 +181,7 @@ def _fitted(
             start = np.array([float(evaluate(curve.whole(n), values)) for n in model.free])
         if model.columns != own.columns or not np.isfinite(start).all():
             continue
-        linear = [problem.squared and name in model.linear for name in model.free]
-        simpler = problem._replace(
-            model=model,
-            kernel=kernel_of(model, problem.data, problem.options),
-            box=box_of(model),
-            linear=np.flatnonzero(linear),
-            quadratic=problem.squared and model.is_linear,
-        )
+        simpler = problem.with_model(model)
         found = walk(simpler, start, [problem.rows])
         # What the curve of the last step is worse by does not show.
         if not found.loss <= best * (1 + 1 / problem.rows):
@@ -249,7 +242,8 @@ def _without_idle(problem: Problem, outcome: Outcome) -> Outcome:
 def _is_vague(problem: Problem, outcome: Outcome) -> bool:
     """Whether a nonlinear parameter may as well be many times as large."""
     errors = errors_of(problem, outcome)
-    curved = np.array([name not in problem.model.linear for name in problem.names])
+    others = {*problem.model.linear, *outcome.on_edge}
+    curved = np.array([name not in others for name in problem.names])
     return errors is not None and bool((errors > VAGUE * np.abs(outcome.theta))[curved].any())
 
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from sgdfit.fitting.gauss_newton import walk
 from sgdfit.fitting.problem import Outcome, Problem, merge_runs
-from sgdfit.fitting.saddle import ARRIVED
+from sgdfit.fitting.saddle import ARRIVED, along_edge
 from sgdfit.fitting.sampling import FEW
 from sgdfit.formula.evaluation import evaluate
 from sgdfit.kernel.kernel import Chunk, chunk_of
@@ -96,7 +96,7 @@ def settle_kinks(problem: Problem, outcome: Outcome) -> Outcome:
     """Return the outcome at the best place between rows near by, of each kink in turn."""
     model = problem.model
     if problem.kinked or not break_names(model.prediction, model.free):
-        return outcome
+        return along_edge(problem, outcome)
     if outcome.quadratic is None or outcome.is_called_off:
         return outcome
     kinks = [each for each in breaks_of(model, smooth=True) if not are_coupled((each,), model)]
@@ -147,6 +147,7 @@ def rest_on_rows(problem: Problem, outcome: Outcome) -> Outcome:
     The loss has another slope on each side, which no step follows that goes by one of them. So ever
     shorter ones are tried in random directions; where none leads lower, the minimum is that near.
     """
+    outcome = along_edge(problem, outcome)
     theta, quadratic, reach = outcome.theta, outcome.quadratic, min(1.0, outcome.distance)
     if quadratic is None or outcome.ending != "rests" or reach <= ARRIVED:
         return outcome

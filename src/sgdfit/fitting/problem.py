@@ -228,6 +228,17 @@ class Problem(NamedTuple):
         model = replace(self.model, loss=loss)
         return self._replace(model=model, kernel=kernel_of(model, self.data, self.options))
 
+    def with_model(self, model: Model) -> Problem:
+        """Return the problem of another formula for the same columns, with the same loss."""
+        linear = [self.squared and name in model.linear for name in model.free]
+        return self._replace(
+            model=model,
+            kernel=kernel_of(model, self.data, self.options),
+            box=box_of(model),
+            linear=np.flatnonzero(linear),
+            quadratic=self.squared and model.is_linear,
+        )
+
     def on_rows(self, chunk: Chunk) -> Problem:
         """Return the problem on other rows, which are in memory."""
         inside = TrainingData(self.model, chunk, chunk, self.data.threads, FORGETFUL)
@@ -332,6 +343,8 @@ class Outcome(NamedTuple):
     # float64[p] or None: where the run rests at the edge of the formula's domain, a point beyond
     # it.
     beyond: np.ndarray | None = None
+    # Parameters that this edge alone decides, as a bound would.
+    on_edge: tuple[str, ...] = ()
     misfit: Misfit | None = None  # what the residuals tell, where they have been looked at
     search: StartSearch | None = None  # how the start was found
     better: Rival | None = None  # a lower minimum than this one

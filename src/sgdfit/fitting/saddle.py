@@ -1,4 +1,4 @@
-"""Stationary points that are no minima, the way down from them, and flat ground.
+"""Stationary points that are no minima, the way down from them, edges of domains, flat ground.
 
 A step follows the first derivatives. Where a column of the Jacobian is zero, as that of s in s²x at
 s = 0, or two are alike, as those of the rates of two exponentials that are equal, no step moves
@@ -18,6 +18,8 @@ from sgdfit.fitting.problem import Outcome, Problem, merge_runs
 from sgdfit.fitting.sampling import FEW
 from sgdfit.inference.spectrum import named, root_spectrum
 from sgdfit.kernel.kernel import Chunk
+from sgdfit.model.asymptotes import on_edge
+from sgdfit.model.model import Model
 from sgdfit.model.roles import roles_of
 from sgdfit.model.separation import stepped_names
 from sgdfit.starts.space import draw_points, observations_of, range_of, ranges_of
@@ -33,8 +35,11 @@ DRAWS = 256
 ARRIVED = 0.01
 # Places in the space of the parameters at which the centred formula is looked at.
 PLACES = 8
-# Saddles that follow one another.
+# Saddles that follow one another, or edges.
 MOST_SADDLES = 3
+# A loss that differs by a smaller share is that of the edge. Slopes are looked at beside it, by at
+# most such a share of a parameter, where the loss differs by less than this share of a row's.
+ON_EDGE, CLOSE, WAYS_IN = 1e-6, 1e-4, [0.25**k for k in range(2, 27)]
 
 
 def off_saddles(problem: Problem, outcome: Outcome) -> Outcome:
@@ -113,6 +118,64 @@ def _elsewhere(
         curvature = np.diag(sums.curvature)
         step = np.divide(sums.gradient, curvature, out=np.zeros(len(theta)), where=curvature > 0)
         yield box.clip(there - np.where(bound, step, 0.0))
+
+
+def along_edge(problem: Problem, outcome: Outcome) -> Outcome:
+    """Return the outcome, walked on along the edge of the formula's domain where one stops it.
+
+    Where a root of a row is 0 its slope is infinite, so that steps, however short, lead beyond,
+    although the loss may fall along the edge. There one parameter follows from the others.
+    """
+    for _ in range(MOST_SADDLES):
+        model = _edge_model(problem, outcome)
+        if model is None:
+            break
+        quiet = problem._replace(callback=None)
+        known = dict(zip(problem.names, outcome.theta.tolist(), strict=True))
+        tied, start = quiet.with_model(model), np.array([known[name] for name in model.free])
+        along = along_edge(tied, walk(tied, start, [problem.rows]))
+        values = model.values(along.theta.tolist())
+        edge = np.array([values[name] for name in problem.names])
+        beside = _beside(problem, edge, along.loss * problem.rows)
+        if beside is None or not along.loss <= outcome.loss + ON_EDGE * abs(outcome.loss):
+            break
+        away = walk(quiet, beside, [problem.rows])
+        if away.loss < along.loss - ON_EDGE * abs(along.loss):
+            outcome = merge_runs(outcome, away)
+            continue
+        at = walk(quiet._replace(steps=0), beside, [problem.rows])
+        return merge_runs(outcome, at)._replace(
+            distance=along.distance,
+            known_distance=along.distance,
+            ending=along.ending,
+            beyond=outcome.beyond,
+            on_edge=(*along.on_edge, *(n for n, tie in model.ties.items() if tie.is_number)),
+        )
+    return outcome
+
+
+def _edge_model(problem: Problem, outcome: Outcome) -> Model | None:
+    """Return the model on the edge of the domain that a walk rests at; None if it rests at none."""
+    model, beyond = problem.model, outcome.beyond
+    if beyond is None or outcome.ending != "rests" or not len(model.free) > 1:
+        return None
+    if problem.rows > FEW or problem.data.whole is None or problem.box.held.any():
+        return None
+    columns = model.named(problem.chunk.columns)
+    here, there = (model.values(theta.tolist()) for theta in (outcome.theta, beyond))
+    return on_edge(model, columns, here, there)
+
+
+def _beside(problem: Problem, edge: np.ndarray, loss: float) -> np.ndarray | None:
+    """Return a point within the domain whose loss is all but that on its edge; None if none is."""
+    most = loss + CLOSE * abs(loss) / problem.rows
+    for share, i, sign in product(WAYS_IN, range(len(edge)), (1, -1)):
+        point = edge.copy()
+        point[i] += sign * share * (abs(edge[i]) or 1.0)
+        sums = problem.kernel.sums(point, problem.chunk)
+        if sums.loss <= most and np.isfinite(sums.gradient).all():
+            return point
+    return None
 
 
 def has_arrived(problem: Problem, outcome: Outcome) -> bool:

@@ -202,6 +202,19 @@ def wall_warnings(end: RunEnd) -> tuple[str, ...]:
     return ()
 
 
+def edge_warnings(end: RunEnd) -> tuple[str, ...]:
+    """Say so where the minimum lies on the edge of the formula's domain."""
+    outcome = end.outcome
+    if outcome.beyond is None or outcome.known_distance is None:
+        return ()
+    found = find_nonfinite(end.problem, [outcome.beyond], overflow=False)
+    what = f"{found.subexpression} on row {found.row + 1}" if found else "the loss"
+    return (
+        f"the minimum lies on the edge of the formula's domain, beyond which {what} has no value:"
+        " what that row alone decides has no error",
+    )
+
+
 def _walls(end: RunEnd) -> Iterator[tuple[np.ndarray, str]]:
     """Say which rows keep a parameter from changing its sign, as one at t = 0 that of p in t**p.
 

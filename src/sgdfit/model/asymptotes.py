@@ -1,5 +1,7 @@
 """The curve that a model tends to as one of its parameters grows, or shrinks, without end.
 
+Or that it is on the edge of its domain, where the root of a row is 0.
+
 A logistic curve becomes a step, a Hill curve too; an exponential with a rate near 0 becomes a line,
 and so does a saturation with a large constant. Two ways lead there: parts that take no other values
 than 0, 1 and −1 any more, and the first terms of a Taylor series.
@@ -8,6 +10,7 @@ than 0, 1 and −1 any more, and the first terms of a Taylor series.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,9 +20,9 @@ from sympy.codegen.cfunctions import log1p
 from sgdfit.formula.evaluation import evaluate
 from sgdfit.formula.formula import symbol, to_text
 from sgdfit.formula.parsing import parse_expression
-from sgdfit.formula.real import Erfcx, Logistic
+from sgdfit.formula.real import Erfcx, Logistic, Where
 from sgdfit.model.model import Model
-from sgdfit.model.separation import separate
+from sgdfit.model.separation import separate, solutions
 
 Expr = Any  # SymPy ships no types
 
@@ -370,3 +373,54 @@ def merging(one: str, other: str) -> Way:
     first, last = symbol(one), symbol(other)
     middle = {last: (first + last) / 2}
     return Way({first: last + VANISHING}, first - last, {one: other}, middle)
+
+
+@np.errstate(all="ignore")
+def on_edge(
+    model: Model,
+    columns: Mapping[str, np.ndarray],
+    here: Mapping[str, float],
+    there: Mapping[str, float],
+) -> Model | None:
+    """Return the model with one parameter tied so that a row's root is 0, which has no slope there.
+
+    It is the smallest root ``here`` that has no value ``there``; None where there is no such one,
+    or no unbounded parameter can be solved for.
+
+    Examples
+    --------
+    >>> from sgdfit.model.model import build
+    >>> model = build("y = a*sqrt(x - m)", ["x", "y"])
+    >>> x, here = {"x": np.array([1.0, 2.0])}, {"a": 1.0, "m": 0.9}
+    >>> found = on_edge(model, x, here, here | {"m": 1.1})
+    >>> found.parameters["m"].tie, str(found.formula)
+    ('1.0', 'y = a*where(x == 1.0, 0, sqrt(x - m))')
+    """
+    formula, known = model.formula, {**columns, **here}
+    rows, crossed = len(next(iter(columns.values()))), list[tuple[float, int, Expr]]()
+    for part in formula.expression.atoms(sympy.Pow):
+        if part.exp.is_Integer or not np.all(evaluate(part.exp, known) > 0):
+            continue
+        near, far = (evaluate(part.base, at) for at in (known, {**columns, **there}))
+        gaps = np.broadcast_to(np.where((near >= 0) & (far <= 0), near, np.inf), rows)
+        crossed.append((float(gaps.min()), int(gaps.argmin()), part))
+    least, row, root = min(crossed, key=lambda one: one[0], default=(np.inf, 0, sympy.S.One))
+    if not np.isfinite(least):
+        return None
+    held = {symbol(n): sympy.Float(float(columns[n][row])) for n in columns}
+    held = {column: held[column] for column in held if root.base.has(column)}
+    found = list[tuple[int, float, str, Expr]]()
+    for name in model.free:
+        own, parameter = symbol(name), model.parameters[name]
+        if root.base.has(own) and parameter.low == -np.inf and parameter.high == np.inf:
+            solved = solutions(root.base.xreplace(held), own, sympy.S.Zero) or ()
+            apart = (abs(float(evaluate(value, known)) - here[name]) for value in solved)
+            found += [(len(solved), gap, name, v) for gap, v in zip(apart, solved, strict=True)]
+    if not found:
+        return None
+    _, _, name, value = min(found, key=lambda one: one[:2])
+    on_row = sympy.And(*(sympy.Eq(column, number) for column, number in held.items()))
+    masked = formula.expression.xreplace({root: Where(on_row, sympy.S.Zero, root)})
+    tied = replace(model.parameters[name], start=np.nan, origin="tied", tie=to_text(value))
+    formula = replace(formula, text=None, expression=masked)
+    return replace(model, formula=formula, parameters=model.parameters | {name: tied})

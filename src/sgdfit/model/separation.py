@@ -238,7 +238,7 @@ def thresholds(prediction: Expr, name: str, smooth: bool = False) -> tuple[Root,
         difference = part.args[0] - part.args[1] if len(part.args) > 1 else part.args[0]
         equal = isinstance(part, sympy.Eq | sympy.Ne)
         for side in sympy.fraction(sympy.together(difference)):
-            values = _solutions(sympy.expand(side), own, sympy.S.Zero) if side.has(own) else ()
+            values = solutions(sympy.expand(side), own, sympy.S.Zero) if side.has(own) else ()
             if values is None:
                 return ()
             # exp(b*x) is never 0
@@ -247,7 +247,7 @@ def thresholds(prediction: Expr, name: str, smooth: bool = False) -> tuple[Root,
     return tuple(found)
 
 
-def _solutions(left: Expr, own: Expr, right: Expr) -> tuple[Expr, ...] | None:
+def solutions(left: Expr, own: Expr, right: Expr) -> tuple[Expr, ...] | None:
     """Return where ``left`` is ``right``, function by function from without; None: not so found."""
     rest, varying = sympy.collect(left, own).as_independent(own, as_Add=True)
     factor, inner = varying.as_independent(own, as_Add=False)
@@ -255,9 +255,9 @@ def _solutions(left: Expr, own: Expr, right: Expr) -> tuple[Expr, ...] | None:
     if inner == own:
         return (right,)
     if isinstance(inner, sympy.exp):
-        return _solutions(inner.args[0], own, sympy.log(right))
+        return solutions(inner.args[0], own, sympy.log(right))
     if isinstance(inner, sympy.log):
-        return _solutions(inner.args[0], own, sympy.exp(right))
+        return solutions(inner.args[0], own, sympy.exp(right))
     if not inner.is_Pow or not inner.exp.is_Integer:
         return None
     # An even root has two signs, an odd one that of its number.
@@ -265,7 +265,7 @@ def _solutions(left: Expr, own: Expr, right: Expr) -> tuple[Expr, ...] | None:
     size = (right if even else Absolute(right)) ** (1 / inner.exp)
     found = list[Expr]()
     for sign in (1, -1) if even else (Sign(right),):
-        values = _solutions(inner.base, own, sign * size)
+        values = solutions(inner.base, own, sign * size)
         if values is None:
             return None
         found += values
