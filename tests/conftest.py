@@ -3,8 +3,18 @@
 import gc
 import os
 
+import hypothesis
 import pytest
 
+# How long an example takes depends on what else the machine does; what is tried shall not change.
+hypothesis.settings.register_profile(
+    "repeatable",
+    deadline=None,
+    database=None,
+    derandomize=True,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
+hypothesis.settings.load_profile("repeatable")
 os.environ["MPLBACKEND"] = "Agg"
 
 

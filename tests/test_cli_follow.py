@@ -176,11 +176,13 @@ def test_lines_come_while_the_input_is_open_and_the_reader_may_leave():
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_ends_it_with_the_last_line_and_the_report(number, status):
+    fcntl, termios = map(pytest.importorskip, ("fcntl", "termios"))
     with start(b"1 2\n2 4\n3 7\n", "--every", "3 rows") as running:
         assert running.stdout.readline().split()[:2] == [b"3", b"rows"]
         running.stdin.write(b"4 8\n")
         running.stdin.flush()
-        time.sleep(0.5)  # the row is worked in, and no line is due
+        while fcntl.ioctl(running.stdin, termios.FIONREAD, bytes(4)) != bytes(4):
+            time.sleep(0.01)  # the row is worked in before a signal is, and no line is due
         running.send_signal(number)
         out, err = running.communicate(timeout=60)
         assert (running.returncode, out.split()[0], err) == (status, b"4", b"")

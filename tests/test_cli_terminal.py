@@ -26,7 +26,7 @@ pty = pytest.importorskip("pty", reason="a pseudo terminal is needed")
 LONG = ["--batch-size", "1", "--kernel", "numpy", "--steps", "1000000000", "-r", "0.01"]
 SHORT = ["-r", "0.2", "--steps", "200"]
 LIMIT = 60  # seconds
-PATIENCE = 5  # seconds
+PATIENCE = 15  # seconds
 
 
 @pytest.fixture

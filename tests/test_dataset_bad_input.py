@@ -228,7 +228,7 @@ FILES = {
 }
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.data(), st.sampled_from(sorted(FILES)), st.sampled_from([None, "x > 3 or y == 1"]))
 def test_damaged_files_are_read_in_pieces_or_refused(data, kind, where):
     content = bytearray(FILES[kind])

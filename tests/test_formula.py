@@ -122,9 +122,6 @@ def test_long_sums_and_products_are_read_quickly(sign):
 
 often = settings(
     max_examples=200,
-    deadline=None,
-    database=None,
-    derandomize=True,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )
 

@@ -17,7 +17,7 @@ from sgdfit.formula.reading import as_formula
 from sgdfit.model.loss import as_loss
 from sgdfit.model.parameters import declare
 
-ALLOWED_SECONDS = 3.0  # nothing here takes one, on a machine that does nothing else
+ALLOWED_SECONDS = 3.0  # of this thread alone; nothing here takes one
 
 
 # The text, the sentence, and the text from the place where the caret stands.
@@ -102,10 +102,10 @@ BEYOND = {"a megabyte", "a long sum", "5,000 brackets", "nested calls", "powers"
 
 @pytest.mark.parametrize("name", HUGE)
 def test_it_is_read_or_refused_at_once(name):
-    began = time.perf_counter()
+    began = time.thread_time()
     with pytest.raises(FormulaError) if name in BEYOND else contextlib.suppress(FormulaError):
         assert parse(HUGE[name]) is not None
-    assert time.perf_counter() - began < ALLOWED_SECONDS
+    assert time.thread_time() - began < ALLOWED_SECONDS
 
 
 PAYLOADS = [
@@ -177,10 +177,10 @@ PIECES = st.sampled_from(
 texts = st.one_of(st.text(max_size=60), st.lists(PIECES, max_size=30).map("".join))
 
 
-@settings(max_examples=800, deadline=None, database=None, derandomize=True)
+@settings(max_examples=800)
 @given(text=texts, reader=st.sampled_from([*READERS]))
 def test_only_our_own_errors_escape(reader, text):
-    began = time.perf_counter()
+    began = time.thread_time()
     with contextlib.suppress(FormulaError if reader.startswith("parse") else SgdfitError):
         READERS[reader](text)
-    assert time.perf_counter() - began < ALLOWED_SECONDS
+    assert time.thread_time() - began < ALLOWED_SECONDS

@@ -131,12 +131,18 @@ def test_groups_that_fit_takes_are_shared_among_processes(
     given = {"by": "site", "loss": "huber", "start": "a=5, b=1, c=0"}
     alone = sgdfit.fit_many(EXPONENTIAL, data, threads=1, **given)
 
-    def slowly(*task: Any) -> processes.GroupFit:
+    def counted(*task: Any) -> processes.GroupFit:
         calls.append(task)
-        time.sleep(0.1)  # meanwhile a worker takes what is left
         return fit_group(*task)
 
-    monkeypatch.setattr(processes, "fit_group", slowly)
+    class Prompt(processes.Worker):
+        def __init__(self, setup: bytes, work: processes.Work, several: int) -> None:
+            super().__init__(setup, work, several)
+            while work.left and self.thread.is_alive():
+                time.sleep(0.001)  # until it has taken what is left
+
+    monkeypatch.setattr(processes, "fit_group", counted)
+    monkeypatch.setattr(processes, "Worker", Prompt)
     monkeypatch.setattr(processes, "WORTH", 0)
     monkeypatch.setattr(processes, "TOLD", 0)
     monkeypatch.setattr(processes, "SHARE", 1e9)

@@ -19,6 +19,7 @@ from sgdfit.errors import FormulaError, UsageError
 from sgdfit.fitting.status import ENDINGS
 from sgdfit.formula.evaluation import evaluate
 from sgdfit.page import drawing, session
+from sgdfit.page import watch as watching
 from sgdfit.page.legs import Leg, Settings
 from sgdfit.page.samples import SAMPLES
 from sgdfit.page.server import HEADERS, Page, packed, unpacked
@@ -50,7 +51,7 @@ class Watched:
         self.session.handle({"type": what, **rest})
         return self.wait(answer, before)
 
-    def wait(self, answer, before, until=lambda message: True, seconds=20.0):
+    def wait(self, answer, before, until=lambda message: True, seconds=60.0):
         def found():
             return next(
                 (m for m, _ in self.said[before:] if m["type"] == answer and until(m)), None
@@ -402,12 +403,12 @@ def server():
         time.sleep(0.01)
     yield page, socket.getsockname()[1]
     running.should_exit = True
-    thread.join(timeout=10)
+    thread.join(timeout=60)
 
 
 def asked(port, path, method="GET", **headers):
     """Send a raw request; return status, headers and body."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     connection.putrequest(method, path, skip_host=True, skip_accept_encoding=True)
     for name, value in {"Host": f"127.0.0.1:{port}", **headers}.items():
         connection.putheader(name.replace("_", "-"), value)
@@ -507,6 +508,12 @@ def test_a_notebook_and_a_report_are_taken_along(watch):
     assert "2.07 ± 0.46" in page
 
 
+@pytest.fixture(autouse=True)
+def patient(monkeypatch):
+    """However busy the machine, a run waits until its views know how it ended."""
+    monkeypatch.setattr(watching, "PATIENCE", 60.0)
+
+
 class Client(threading.Thread):
     """Whoever opened the link of a run: what it is told, until it knows the end."""
 
@@ -536,13 +543,19 @@ class Client(threading.Thread):
     def of(self, kind):
         return [message for message in self.told if message["type"] == kind]
 
+    def seen(self):
+        return max((frame["step"] for frame in self.of("frame")), default=0)
 
-def run_watched(seconds, **options):
-    """Fit while two views watch; return the fit and what each was told."""
+
+def run_watched(**options):
+    """Fit while two views watch; return the fit, its seconds, and what each view was told."""
     clients = []
 
     def slowly(progress):
-        time.sleep(seconds / 20)
+        time.sleep(0.05)
+        if progress.step in (5, 10, 15):  # seen on its way, however busy the machine
+            while not all(client.seen() >= progress.step for client in clients):
+                time.sleep(0.01)
 
     with watched(
         QUADRATIC, lambda progress: "on its way", lambda link: clients.append(link)
@@ -550,20 +563,22 @@ def run_watched(seconds, **options):
         clients = [Client(clients[0]), Client(clients[0])]
         while len(run.seats) < 2:
             time.sleep(0.01)
+        begun = time.monotonic()
         fit = sgdfit.fit(QUADRATIC, demo.points(), callback=run.before(slowly), **options)
+        seconds = time.monotonic() - begun
         run.end(fit)
     for client in clients:
-        client.join(timeout=10)
-    return fit, clients
+        client.join(timeout=60)
+    return fit, seconds, clients
 
 
 def test_each_view_of_a_run_sees_it_go_and_end_and_steers_nothing():
     options = {"optimizer": "sgd", "learning_rate": 0.1, "steps": 20}
-    fit, clients = run_watched(1.0, **options)
+    fit, seconds, clients = run_watched(**options)
     assert fit.values == sgdfit.fit(QUADRATIC, demo.points(), **options).values
     for client in clients:
         frames = client.of("frame")
-        assert 4 <= len(frames) <= 12
+        assert 4 <= len(frames) <= 4 + seconds / watching.SECONDS_A_FRAME
         assert {"fitted", "curve", "losses", "path_x"} <= {name for name, *_ in frames[1]["arrays"]}
         assert frames[-1]["values"] == pytest.approx(fit.values, rel=1e-15)
         assert not frames[-1]["running"]
@@ -592,7 +607,7 @@ def test_a_view_hears_why_a_run_has_no_result():
 
     with pytest.raises(FormulaError, match="no column"):
         fail()
-    clients[0].join(timeout=10)
+    clients[0].join(timeout=60)
     assert "no column" in clients[0].told[-1]["text"]
 
 

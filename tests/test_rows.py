@@ -97,7 +97,7 @@ def dataset_of(columns, lengths, counted=True, kinds=(F64,), slow=0):
 def no_threads_left():
     before = threading.enumerate()
     yield
-    assert threading.enumerate() == before
+    assert set(threading.enumerate()) <= set(before)  # those of other tests may end
 
 
 @how

@@ -12,7 +12,7 @@ from sgdfit.fitting.sampling import FIRST, GROWTH, LAST, RUN, batch_sizes, sampl
 from sgdfit.kernel.kernel import Chunk
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(st.integers(1, 10**12), st.integers(1, 60))
 def test_batches_grow_to_all_rows(rows, parameters):
     sizes = batch_sizes(rows, parameters)
@@ -32,7 +32,7 @@ def test_batches_grow_to_all_rows(rows, parameters):
         assert sizes[0] <= max(FIRST, 50 * parameters)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.integers(2, 40_000), st.integers(1, 40_000), st.integers(0, 2**32), st.booleans())
 def test_a_sample_holds_rows_of_every_stretch(rows, size, seed, weighted):
     index = np.arange(rows, dtype=np.float64)

@@ -5,7 +5,6 @@ import signal
 import subprocess
 import sys
 import textwrap
-import time
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 
@@ -354,16 +353,22 @@ def test_interrupt_of_a_rising_run_returns_its_start():
 
 
 LONG = """
-    import numpy as np, sgdfit
+    import numpy as np, sgdfit, threading, time
     random = np.random.default_rng(0)
     x = random.normal(size={rows})
+    def work():
+        "Tell of half a second of work, however many share the machine."
+        begun = time.process_time()
+        while time.process_time() < begun + 0.5:
+            time.sleep(0.01)
+        print("running", flush=True)
     data = {{"x": x, "y": 2 * x + 1 + random.normal(size=x.size)}}
     fit = sgdfit.fit(
         "y = a*x + b", data, batch_size={size!r}, learning_rate=1e-4, steps=10**12,
         kernel={kernel!r},
-        announce=lambda diagnosis: print("running", flush=True),
+        announce=lambda diagnosis: threading.Thread(target=work).start(),
     )
-    print(fit.status.name, fit.steps, fit.loss, fit.trace.loss[0], fit.seconds, flush=True)
+    print(fit.status.name, fit.steps, fit.loss, fit.trace.loss[0], flush=True)
 """
 
 
@@ -378,14 +383,12 @@ def test_ctrl_c_ends_a_long_run_with_its_result(kernel, size, rows):
         [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     assert process.stdout.readline() == "running\n"
-    time.sleep(0.5)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 0, err
-    name, steps, loss, first, seconds = out.split()
+    name, steps, loss, first = out.split()
     assert name == "interrupted"
     assert int(steps) > 100
-    assert float(seconds) < 10
     if size == "full":
         assert float(loss) < float(first)
 

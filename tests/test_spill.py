@@ -243,7 +243,7 @@ def test_nothing_is_left_when_the_program_ends_or_is_told_to(how, folder):
         if how != "end":
             assert len(list(folder.iterdir())) == 1
             process.send_signal(signal.SIGTERM if how == "stop" else signal.SIGKILL)
-        process.communicate(timeout=20)
+        process.communicate(timeout=60)
     assert (process.returncode == 0) == (how == "end")
     left = list(folder.iterdir())
     assert len(left) == (how == "kill")

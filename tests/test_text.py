@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.csv as arrow_csv
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sgdfit.data import delimited
@@ -222,7 +222,7 @@ LINE = st.one_of(
 )
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=150)
 @given(st.lists(LINE, max_size=15), st.integers(1, 40), st.sampled_from(["\n", "\r\n"]))
 def test_any_text_reads_the_same_in_blocks(lines, size, end):
     content = end.join(["x,y,note", "1,2,a", *lines]).encode() + b"\n3,4,b"
