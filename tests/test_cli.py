@@ -200,6 +200,27 @@ def test_every_example_of_the_help_runs(capsys, monkeypatch, line):
     assert "error" not in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("arguments", "wanted"),
+    [
+        ([], ""),
+        (["--start", "a=4,b=-5", "--start", "c=7"], "#p.a=4&p.b=-5&p.c=7"),
+        (["-r", "0.05", "--batch-size", "4", "--seed", "1"], "#rate=0.05&batch=4&seed=1"),
+        (["--optimizer", "sgd(momentum=0.3)"], "#optimizer=sgd%28momentum%3D0.3%29"),
+    ],
+)
+def test_the_page_begins_with_what_its_address_says(monkeypatch, capsys, arguments, wanted):
+    monkeypatch.setattr("sgdfit.page.server.serve", lambda *given: given[-1]("http://here"))
+    assert main(["page", "--no-open", *arguments]) == 0
+    assert f" http://here{wanted} " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("start", "told"), [("a", "a=4"), ("a=4,b=five", "--start of b")])
+def test_a_start_of_the_page_that_is_no_number_is_told(capsys, start, told):
+    assert main(["page", "--no-open", "--start", start]) == 2
+    assert told in capsys.readouterr().err
+
+
 def test_quantities_are_derived_with_a_fit_and_from_a_saved_one(saved, capsys):
     asked = ["--derive", "vertex = -b/(2*a)", "--derive", "a + b"]
     table = str(saved.derive("vertex = -b/(2*a)", "a + b"))

@@ -11,6 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -133,6 +134,25 @@ def test_the_page_is_there_soon(browser):
         with opened(browser, server):
             # Seconds of its own, of which a warm installation takes one.
             assert sum(psutil.Process(server.process.pid).cpu_times()[:2]) < 4
+    finally:
+        server.end()
+
+
+def test_it_begins_where_the_command_says(browser):
+    """The tutorial's descent without c, whose first loss is published as 23.30."""
+    data = Path(__file__).parents[1] / "examples/tutorial.csv"
+    x, y = np.loadtxt(data, delimiter=",", skiprows=1, unpack=True)
+    columns = np.stack([x**2, x])
+    slope = 2 * columns @ (np.array([4, 5]) @ columns + 4 - y) / len(x)
+    second = np.mean((([4, 5] - 0.23 * slope) @ columns + 4 - y) ** 2)
+    begin = ("--start", "a=4,b=5", "--learning-rate", "0.23")
+    server = Served(str(data), "y - 4 = a*x**2 + b*x", *begin)
+    try:
+        with opened(browser, server) as page:
+            assert fact(page, "loss") == pytest.approx(23.30, abs=0.005)
+            page.keyboard.press("s")
+            loss_below(page, 22)
+            assert fact(page, "loss") == pytest.approx(second, abs=0.005)
     finally:
         server.end()
 

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
+from urllib.parse import urlencode
 
 import typer
 from typer.core import TyperCommand, TyperGroup
@@ -87,7 +88,12 @@ sgdfit explain "y = a*x + b" data.csv --start a=4,b=5
 sgdfit explain "S = S0*exp(-k*hours)" --variables hours --output gradient.html
 """,
     "show": "\n# the report of a saved fit\nsgdfit show fit.json\n",
-    "page": '\n# a file and a formula\nsgdfit page data.csv "y = a*exp(-k*x) + c"\n',
+    "page": """
+# a file and a formula
+sgdfit page data.csv "y = a*exp(-k*x) + c"
+# the tutorial's points, at a rate that diverges; S takes a step
+sgdfit page --start a=4,b=5,c=7 --learning-rate 0.23
+""",
     "examples": """
 # what there is
 sgdfit examples
@@ -549,7 +555,16 @@ def show(saved: str, full: bool, derive: list[str] | None, as_json: bool) -> int
 @app.command(cls=Command)
 @option.takes(option.PAGE)
 def page(
-    data: str | None, formula: str | None, port: int | None, no_open: bool, **options: Any
+    data: str | None,
+    formula: str | None,
+    port: int | None,
+    no_open: bool,
+    start: dict[str, float | None],
+    optimizer: str | None,
+    learning_rate: float | None,
+    batch_size: int | None,
+    seed: int | None,
+    **options: Any,
 ) -> int:
     """Watch and steer a fit on a page in your browser, served by this machine to itself."""
     _require_page()
@@ -557,8 +572,13 @@ def page(
     from sgdfit.page.session import Session
 
     table = None if data is None else _open(data, _reading(options), None, "drop", say)
+    # As frontend/src/address.ts reads it.
+    settings = {"optimizer": optimizer, "rate": learning_rate, "batch": batch_size, "seed": seed}
+    said: dict[str, Any] = {name: value for name, value in settings.items() if value is not None}
+    said |= {f"p.{name}": value for name, value in start.items()}
 
     def begun(link: str) -> None:
+        link += f"#{urlencode(said)}" if said else ""
         say(f"open {link} (Ctrl-C ends it)")
         if not no_open:
             import webbrowser

@@ -130,6 +130,15 @@ def _start(flag: str, start: list[str] | None) -> list[str] | str | None:
     return start[0] if start in (["random"], ["search"]) else start
 
 
+def _values(flag: str, start: list[str] | None) -> dict[str, float | None]:
+    """Return numbers by name; whether these are parameters the page says."""
+    pieces = [piece for text in start or () for piece in re.split(r",(?=[^=]*=)", text)]
+    if unread := [piece for piece in pieces if "=" not in piece]:
+        raise UsageError(f"{flag} has {unread[0]!r}; write name=value, as in a=4")
+    pairs = (piece.rsplit("=", 1) for piece in pieces)
+    return {name.strip(): _number(f"{flag} of {name.strip()}", value) for name, value in pairs}
+
+
 def _formula(flag: str, text: str) -> str:
     """Take away the blank that shields a minus at the beginning."""
     return text.lstrip()
@@ -448,6 +457,13 @@ PAGE: Panels = {
         ),
         _numeric("--port NUMBER", "Of the page, on this machine; a free one unless given."),
         _option("--no-open", "Do not open a browser: print the link alone."),
+    ),
+    "What it begins with, all of which can be changed there": (
+        START._replace(help='Where parameters start: "a=4,b=5".', read=_values),
+        _option("--optimizer NAME", "As of fit: sgd unless given.", words="optimizers:OPTIMIZERS"),
+        _numeric("--learning-rate -r RATE", "From the curvature at the start unless given."),
+        _numeric("--batch-size ROWS", "Rows of one step; all unless given."),
+        _numeric("--seed NUMBER", "Of shuffling."),
     ),
     "Reading text and workbooks": READING,
 }
