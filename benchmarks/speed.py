@@ -15,13 +15,14 @@ import importlib.metadata
 import json
 import os
 import platform
+import re
 import tempfile
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from speed_tables import Table, as_dict, written
+from speed_tables import Table, as_dict, as_page, written
 
 PACKAGES = (
     "sgdfit", "numpy", "numba", "pyarrow", "scipy", "lmfit", "scikit-learn", "jax", "nlsq",
@@ -115,6 +116,9 @@ def options() -> argparse.Namespace:
         help="where files are written, kept and found again",
     )
     parser.add_argument("--json", type=Path, help="write the figures there as well")
+    parser.add_argument(
+        "--page", type=Path, help="put the tables there, as docs/speed.md, in place of older ones"
+    )
     parser.add_argument("--growth", action="store_true", help="time and memory against rows")
     parser.add_argument(
         "--most", type=count, default=1_000_000_000, help="rows that growth ends at"
@@ -144,6 +148,18 @@ def machine() -> str:
     return f"{chip}, {os.cpu_count()} cores{load}; Python {python}, {', '.join(found)}"
 
 
+def put(page: Path, section: str, tables: Sequence[Table], command: str) -> None:
+    """Write the tables of a section into a page, between the lines that begin and end it there."""
+    about = f"`{command}`, {time.strftime('%Y-%m-%d')}, on {machine()}:"
+    begin, end = f"<!-- {section} -->", f"<!-- end of {section} -->"
+    text = page.read_text(encoding="utf-8")
+    if begin not in text:
+        text = f"{text.rstrip()}\n\n{begin}\n{end}\n"
+    told = "\n".join([begin, "", about, "", *as_page(tables), end])
+    found = re.compile(f"{re.escape(begin)}.*?{re.escape(end)}", re.DOTALL)
+    page.write_text(found.sub(lambda _: told, text), encoding="utf-8")
+
+
 def main() -> None:
     asked = options()
     asked.folder.mkdir(parents=True, exist_ok=True)
@@ -155,9 +171,12 @@ def main() -> None:
     print(machine(), time.strftime("%Y-%m-%d %H:%M"), sep="\n", flush=True)
     tables = []
     for name in asked.only or SECTIONS:
-        for table in SECTIONS[name](asked):
+        found = SECTIONS[name](asked)
+        for table in found:
             print(*written(table), sep="\n", flush=True)
             tables.append(as_dict(table))
+        if asked.page:
+            put(asked.page, name, found, f"python benchmarks/speed.py --only {name}")
     if asked.json:
         asked.json.write_text(json.dumps({"machine": machine(), "tables": tables}, indent=1))
     return None

@@ -6,7 +6,17 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
-__all__ = ["Line", "Table", "Target", "as_dict", "digits_shared", "lined", "short", "written"]
+__all__ = [
+    "Line",
+    "Table",
+    "Target",
+    "as_dict",
+    "as_page",
+    "digits_shared",
+    "lined",
+    "short",
+    "written",
+]
 
 NAME, NUMBER = 38, 11
 
@@ -126,6 +136,33 @@ def written(table: Table) -> list[str]:
         told.append(f"{line.name:{NAME}}{cells}{line.runs or '':>6}  {line.note}".rstrip())
     told += [_told(target) for target in table.targets]
     return [*told, *table.notes]
+
+
+def as_page(tables: Iterable[Table]) -> list[str]:
+    """Return tables in Markdown, each below its title."""
+    told = []
+    for table in tables:
+        limit, ours = lined(table, table.limit), lined(table, table.ours)
+        head = [table.unit, *["/ limit"] * bool(table.limit), *["/ sgdfit"] * bool(table.ours)]
+        told += [
+            f"**{table.title}**",
+            "",
+            _row("", *head, "runs", ""),
+            "|---" * (len(head) + 3) + "|",
+        ]
+        for line in table.lines:
+            cells = [short(line.value)]
+            cells += [_ratio(line, limit)] * bool(table.limit) + [_ratio(line, ours)] * bool(
+                table.ours
+            )
+            told.append(_row(line.name, *cells, str(line.runs or ""), line.note))
+        notes = " ".join([*map(_told, table.targets), *table.notes]).split()
+        told += ["", " ".join(notes), ""] if notes else [""]
+    return told
+
+
+def _row(*cells: str) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
 def _ratio(line: Line, to: float) -> str:

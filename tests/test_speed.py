@@ -12,6 +12,7 @@ import nist_at_scale
 import sgdfit
 import speed_data
 from nist_files import read_folder, shipped_folder
+from speed import put
 from speed_clock import Contender, fitted_apart, lines, peer, race
 from speed_data import CURVES, decode, linked, observed, parquet, replicate
 from speed_fits import minimum
@@ -38,6 +39,20 @@ def test_a_table_gives_ratios_and_names_the_absent():
     assert not Target("speed", math.nan, 1.0).holds
     numbers = (0.000497, 0, 9.999, 472_000.4, math.nan, None)
     assert list(map(short, numbers)) == ["0.000497", "0.00", "10.00", "472,000", "–", "–"]
+
+
+def test_a_page_holds_the_latest_table_of_each_section(tmp_path):
+    page, lines = tmp_path / "speed.md", [Line("reading", 0.5, 5), Line("a|b", 1.0, 5, "so")]
+    page.write_text("# How fast\n\nas it is\n")
+    for title in ("old", "new"):
+        put(page, "sums", [Table(title, "ns", lines, "reading", "", (), ("  noted",))], "do it")
+    put(page, "files", [Table("other", "s", lines[:1])], "do that")
+    text = page.read_text()
+    assert text.startswith("# How fast\n\nas it is\n\n<!-- sums -->\n")
+    assert "old" not in text
+    assert "**new**\n\n|  | ns | / limit | runs |  |\n|---|" in text
+    assert "| a\\|b | 1.00 | 2.00 | 5 | so |\n\nnoted\n" in text
+    assert text.index("`do it`") < text.index("<!-- end of sums -->") < text.index("`do that`")
 
 
 def test_a_race_counts_all_but_the_first_turn_and_says_what_is_absent():
