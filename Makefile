@@ -40,7 +40,7 @@ screenshots: setup
 # The site, in site/. Every block of code and every command on it is run by the build.
 docs: setup
 	$(BIN)/python -m pip install --quiet --group docs
-	$(BIN)/python -m sphinx --fail-on-warning --keep-going -q docs site
+	$(BIN)/python -m sphinx --jobs auto --fail-on-warning --keep-going -q docs site
 	rm -rf jupyter_execute
 
 clean:

@@ -6,13 +6,17 @@ import os
 import shutil
 import sys
 import tempfile
+from html import escape
 from pathlib import Path
+from typing import Any
+from urllib.parse import urljoin
 
 import sgdfit
 
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE / "_ext")]
 
+from docutils import nodes  # noqa: E402
 from logo import draw  # noqa: E402
 
 project = "sgdfit"
@@ -29,7 +33,7 @@ extensions = [
     "mathml",
     "reference",
 ]
-exclude_patterns = ["data/README.md", "images", "speed.md"]
+exclude_patterns = ["images", "speed.md"]
 html_theme = "furo"
 html_title = "sgdfit"
 # The logo and the card for links are drawn anew.
@@ -38,6 +42,9 @@ draw(DRAWN)
 html_static_path = ["_static", str(DRAWN)]
 html_favicon = str(DRAWN / "logo-light.svg")
 html_css_files = ["site.css"]
+html_js_files = [("site.js", {"defer": "defer"})]
+# Where the site is published, if it is: what shows links wants the whole address of a picture.
+html_baseurl = os.environ.get("SGDFIT_SITE", "")
 html_copy_source = False
 html_theme_options = {
     "light_logo": "logo-light.svg",
@@ -77,3 +84,36 @@ nb_execution_timeout = 120
 nb_merge_streams = True
 # What a kernel says of its transport is of no use to a reader.
 logging.getLogger("traitlets").setLevel(logging.ERROR)
+
+
+def describe(
+    app: Any, name: str, _: str, context: dict[str, Any], page: nodes.document | None
+) -> None:
+    """Say in the head of a page what it is of, with the card that is shown beside links to it."""
+    if page is None:
+        return
+    first = next(page.findall(nodes.paragraph), nodes.paragraph()).astext().replace("\n", " ")
+    about = first if len(first) < 200 else first[:200].rpartition(" ")[0] + " …"
+    card = context["pathto"]("_static/card.png", 1)
+    own = app.builder.get_target_uri(name)
+    said = {
+        "og:type": "website",
+        "og:site_name": "sgdfit",
+        "og:title": context["title"],
+        "og:description": about,
+        "og:image": urljoin(urljoin(html_baseurl, own), card) if html_baseurl else card,
+        "og:image:width": "1280",
+        "og:image:height": "640",
+        "og:image:alt": "A descent down a parabola; beside it: Write a curve, point at data.",
+    }
+    if html_baseurl:
+        said["og:url"] = urljoin(html_baseurl, own)
+    lines = [f'<meta property="{key}" content="{escape(text)}" />' for key, text in said.items()]
+    lines += ['<meta name="twitter:card" content="summary_large_image" />']
+    lines += [f'<meta name="description" content="{escape(about)}" />']
+    context["metatags"] += "\n".join(lines) + "\n"
+
+
+def setup(app: Any) -> None:
+    """Add what the heads of pages say."""
+    app.connect("html-page-context", describe)

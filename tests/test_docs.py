@@ -5,6 +5,7 @@ import dataclasses
 import inspect
 import re
 import runpy
+import shlex
 import shutil
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 
 import sgdfit
 from sgdfit.cli import options
+from sgdfit.cli.app import main
 from sgdfit.data.formats import FORMATS
 from sgdfit.formula.functions import FUNCTIONS
 from sgdfit.model.loss import LOSSES
@@ -90,6 +92,17 @@ def test_every_page_is_code_that_python_reads():
                 r"\A\n---\n.*?\n---\n|^[:%][^\n]*$", "", cell.partition("```")[0], flags=re.M | re.S
             )
             ast.parse(code, str(path))
+
+
+@pytest.mark.parametrize(
+    "line",
+    re.findall(r"^\$ (sgdfit page .*--.*)$", (DOCS / "tutorial.md").read_text("utf-8"), re.M),
+)
+def test_the_live_view_opens_with_a_descent_of_the_tutorial(line, monkeypatch, capsys):
+    monkeypatch.setattr("sgdfit.page.server.serve", lambda *given: given[-1]("http://here"))
+    monkeypatch.chdir(DOCS.parent)
+    assert main([*shlex.split(line)[1:], "--no-open"]) == 0
+    assert re.search(r" http://here#.*rate=0\.\d+", capsys.readouterr().err)
 
 
 # Options whose values mean the same whatever the formula.

@@ -7,6 +7,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pytest
+from PIL import Image
 
 ROOT = Path(__file__).parents[1]
 SITE = ROOT / "site"
@@ -80,6 +81,21 @@ def test_no_page_asks_the_network_for_anything(read):
     assert foreign == []
 
 
+def test_pictures_are_told_in_words_and_come_to_rest(read):
+    """WCAG 2.2, 1.1.1 and 2.2.2: what moves by itself ends within five seconds."""
+    untold = [n for n in PAGES if re.search(r'alt="[^"]*_images/', (SITE / n).read_text("utf-8"))]
+    assert untold == []
+    shown = {SITE / name for page in read.values() for _, name in page.links if ".gif" in name}
+    assert shown
+    for path in shown:
+        with Image.open(path) as picture:
+            frames = range(picture.n_frames)
+            took = [picture.seek(frame) or picture.info["duration"] for frame in frames]
+            assert sum(took) <= 5000
+            assert "loop" not in picture.info
+        assert path.with_suffix(".png").is_file()
+
+
 def is_foreign(address):
     return urlsplit(address).scheme not in ("file", "data", "blob", "")
 
@@ -95,6 +111,20 @@ def browser():
         made = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         yield made
         made.close()
+
+
+@pytest.mark.browser
+def test_code_is_copied_without_its_prompts_and_pictures_play_again(browser):
+    context = browser.new_context(permissions=["clipboard-read", "clipboard-write"])
+    shown = context.new_page()
+    shown.goto((SITE / "tutorial.html").as_uri())
+    shown.locator(".highlight-console button.copy").first.click(force=True)
+    copied = shown.evaluate("navigator.clipboard.readText()")
+    assert copied == "sgdfit page --start a=4,b=5,c=7 --learning-rate 0.1"
+    before = shown.locator("picture.moving img").first.get_attribute("src")
+    shown.locator("button.play").first.click()
+    assert shown.locator("picture.moving img").first.get_attribute("src") != before
+    context.close()
 
 
 @pytest.mark.browser
