@@ -240,6 +240,8 @@ def test_fit_for_me_shows_the_report_and_the_work(page):
     page.locator("summary", has_text="Show the work").click()
     page.wait_for_selector(".work math")
     assert "chain rule" in page.locator(".work").inner_text()
+    page.locator("button", has_text="Copy as TeX").click()
+    page.locator("button", has_text=re.compile("Copied|no access")).wait_for()
 
 
 def test_a_formula_with_a_slip_is_told_where(page):

@@ -17,6 +17,7 @@ const CHARTS: Record<string, string> = {
   ground: "Contours of the loss over two parameters, and the way so far; the sliders move the same parameters",
 };
 const MOST_BYTES = 50_000_000;
+const COPY = "Copy as TeX";
 const LOST = {
   open: "",
   silent: "The server does not answer; this page goes on as soon as it does.",
@@ -156,15 +157,12 @@ class View {
   private readonly work = make("div", { class: "work" });
   private readonly result = make("div", { class: "result" });
   private latex = "";
+  private readonly copier = make("button", { type: "button", click: () => void this.copy() }, COPY);
   private readonly workBox = make(
     "details",
     { class: "steers", toggle: () => this.workBox.open && this.ask("work") },
     make("summary", {}, make("h2", {}, "Show the work")),
-    make(
-      "p",
-      {},
-      make("button", { type: "button", click: () => void this.copy(this.latex) }, "Copy as TeX"),
-    ),
+    make("p", {}, this.copier),
     this.work,
   );
   private readonly resultBox = make("details", { hidden: true }, make("summary", {}, make("h2", {}, "The fit")), this.result);
@@ -527,13 +525,19 @@ class View {
 
   private download(name: string, content: Blob): void {
     const link = make("a", { href: URL.createObjectURL(content), download: name });
+    // VS Code takes clicks that reach the document, and reads the content thereafter.
+    this.element.append(link);
     link.click();
-    URL.revokeObjectURL(link.href);
+    link.remove();
+    window.setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
   }
 
-  private async copy(text: string): Promise<void> {
-    await navigator.clipboard.writeText(text);
-    this.status.textContent = "copied";
+  private async copy(): Promise<void> {
+    // There is no clipboard on a page from another machine without https.
+    const copied = await navigator.clipboard?.writeText(this.latex).then(() => true, () => false);
+    this.copier.textContent = copied ? "Copied" : "The browser gives no access to the clipboard";
+    this.status.textContent = this.copier.textContent;
+    window.setTimeout(() => (this.copier.textContent = COPY), 2_000);
   }
 
   private async upload(file: File): Promise<void> {
