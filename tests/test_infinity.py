@@ -127,6 +127,7 @@ def test_the_limit_is_named_with_what_it_determines(case, unit):
         ("y = a*(x + b)**p", 0.1, "b → ∞, p → ∞", "p", "a*b**p"),
         ("y = a*(x + b)**p + c", -0.3, "b → ∞, p → −∞", "p", "a*b**p"),
         ("y = a*exp(-b*exp(-c*x))", 0.1, "b → −∞, c → 0", "c", "a*exp(-b)"),
+        ("y = a*exp(-(x - m)**2/(2*s**2))", 0.1, "s → ∞, m → ∞", "m", "a*exp(-m**2/(2*s**2))"),
     ],
 )
 def test_a_limit_that_floating_point_ends_before_is_fitted_by_itself(

@@ -296,7 +296,8 @@ def _analytic(part: Expr) -> Expr:
         part = sympy.exp(_analytic(part.exp) * _analytic(sympy.log(part.base)))
     args = [_analytic(arg) for arg in part.args]
     if isinstance(part, sympy.exp):
-        return sympy.exp(_distributed(args[0]))
+        # Of the square of a sum with a pole only some terms have one.
+        return sympy.exp(_distributed(sympy.expand_multinomial(args[0])))
     if isinstance(part, sympy.erfc | Erfcx):
         for k in range(1, ORDERS + 1):
             finite = sympy.cancel(sympy.together(args[0] * VANISHING**k))
