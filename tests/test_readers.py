@@ -47,6 +47,26 @@ class OnDevice:
         raise TypeError("can't convert cuda:0 device type tensor to numpy")
 
 
+class Astropy:
+    """What a Table of Astropy shows of itself: rows where it is walked through, and a reader."""
+
+    def __init__(self, columns):
+        self.columns = columns
+
+    def __getitem__(self, name):
+        return self.columns[name]
+
+    def __iter__(self):
+        return zip(*self.columns.values(), strict=True)
+
+    def keys(self):
+        return self.columns.keys()
+
+    @classmethod
+    def read(cls, path):
+        raise ValueError("Format could not be identified")
+
+
 def everything(data, **options):
     table = open_table(data)
     return table.load(table.names, **options)
@@ -62,6 +82,8 @@ WHOLE = {
     "dict of Arrow arrays": lambda: {"x": pa.array(X), "y": pa.chunked_array([Y[:1], Y[1:]])},
     "dict of strided arrays": lambda: {"x": np.repeat(X, 3)[::3], "y": Y[::-1][::-1]},
     "dict of big-endian arrays": lambda: {"x": X.astype(">f8"), "y": Y.astype(">f8")},
+    "Astropy table": lambda: Astropy({"x": X, "y": Y}),
+    "Astropy tables": lambda: iter([Astropy({"x": X[k:][:2], "y": Y[k:][:2]}) for k in (0, 2)]),
     "record array": lambda: RECORDS,
     "structured array": lambda: np.asarray(RECORDS).view(np.ndarray),
     "pandas DataFrame": lambda: FRAME,
@@ -283,6 +305,7 @@ MASKED["x"][[40, 16]] = np.inf, np.inf
 
 OBJECTS = {
     "number": (5, ["type 'int' (5) cannot be read", *KINDS]),
+    "class": (pd.DataFrame, ["type 'type'", "mapping of names to arrays"]),
     "None": (None, ["type 'NoneType'", "mapping of names to arrays"]),
     "list of numbers": ([1, 2], ["columns have no names: write {'x': x, 'y': y}"]),
     "plain array": (np.zeros((3, 2)), ["type 'ndarray'", "columns have no names"]),

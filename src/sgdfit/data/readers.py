@@ -88,7 +88,7 @@ KINDS = (
     "xarray Dataset or DataArray",
     "Arrow Dataset or Scanner",
     "Arrow table, batch or reader, or any Arrow C stream",
-    "mapping of names to arrays, such as {'x': x, 'y': y}",
+    "mapping of names to arrays, such as {'x': x, 'y': y}, or Astropy table",
     "iterator of Arrow batches, frames or such mappings",
     "Dask data frame, or mapping of names to Dask arrays",
 )
@@ -261,6 +261,8 @@ def _without(columns: Any, na: Sequence[str]) -> Any:
 def _opener(data: Any) -> Callable[..., Table] | None:
     kind = type(data)
     package = kind.__module__.partition(".")[0]
+    if isinstance(data, type):
+        return None
     if isinstance(data, Table):
         return replace
     if is_dask(data):
@@ -278,7 +280,7 @@ def _opener(data: Any) -> Callable[..., Table] | None:
             return _open_reader
         if not hasattr(data, "read_next_batch") and hasattr(data, "__arrow_c_stream__"):
             return _open_arrow
-    elif hasattr(data, "read") and not hasattr(data, "get_chunk"):
+    elif hasattr(data, "read") and not (_is_mapping(data) or hasattr(data, "get_chunk")):
         return partial(open_stream, label=LABEL)
     if package == "xarray" and hasattr(data, "sizes"):
         return _open_xarray
@@ -294,9 +296,14 @@ def _opener(data: Any) -> Callable[..., Table] | None:
         return _open_arrow
     if hasattr(data, "__arrow_c_stream__"):
         return _open_reader
-    if isinstance(data, Mapping):
+    if _is_mapping(data):
         return _open_columns
     return partial(open_batches, label=LABEL) if isinstance(data, Iterator) else None
+
+
+def _is_mapping(data: object) -> bool:
+    """Whether data map names to columns by what they do, as Astropy's tables, which also `read`."""
+    return hasattr(data, "keys") and hasattr(data, "__getitem__")
 
 
 def _advice(data: object) -> str:
@@ -455,7 +462,7 @@ def _table(names: Sequence[object], column: Callable[[int], object]) -> Table:
 
 
 def _open_columns(data: Any) -> Table:
-    names = list(data.dtype.names if isinstance(data, np.ndarray) else data)
+    names = list(data.dtype.names if isinstance(data, np.ndarray) else data.keys())
     return _table(names, lambda place: data[names[place]])
 
 
@@ -707,6 +714,7 @@ def open_batches(items: Iterator[Any], label: str) -> Table:
 
 def _opened(item: Any, number: int, label: str) -> Table:
     named = isinstance(item, str | bytes | os.PathLike) or hasattr(item, "read")
+    named = named and not _is_mapping(item)
     if named or (isinstance(item, Iterator) and not hasattr(item, "__arrow_c_stream__")):
         raise DataError(
             f"batch {number} of {label} is {shown(item)}, which is no table; yield Arrow batches,"
