@@ -171,6 +171,32 @@ def test_show_prints_a_saved_fit(saved, capsys):
     assert json.loads(capsys.readouterr().out)["loss"] == saved.loss
 
 
+@pytest.mark.parametrize(
+    "more", [["--fix", "c=4"], ["--tie", "c = 2*a"], ["--sigma", "0.5", "--absolute-sigma"]]
+)
+def test_show_gives_intervals_of_the_level_that_is_asked_for(capsys, more):
+    fit = ["fit", "data.csv", QUADRATIC, *more]
+    assert main([*fit, "--json", "-q", "--level", "0.68"]) == 0
+    anew = json.loads(capsys.readouterr().out)
+    assert main([*fit, "-q", "--save", "fit.json"]) == 0
+    asked = ["show", "fit.json", "--derive", "a/b", "--level"]
+    assert main([*asked, "0.68", "--json"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert shown["parameters"] == anew["parameters"]
+    assert shown["level"] == 0.68
+    wanted = sgdfit.load("fit.json").derive("a/b", level=0.68).interval
+    assert shown["derived"]["a/b"]["interval"] == list(wanted)
+    assert main([*asked, "95"]) == 2
+    assert "level is 95, but a confidence lies between 0 and 1" in capsys.readouterr().err
+
+
+def test_show_has_no_other_level_of_refitted_intervals(capsys):
+    main(["fit", "data.csv", QUADRATIC, "-q", "--intervals", "profile", "--save", "fit.json"])
+    assert main(["show", "fit.json", "--level", "0.95"]) == 0
+    assert main(["show", "fit.json", "--level", "0.68"]) == 2
+    assert "come from refits to its rows" in capsys.readouterr().err
+
+
 def test_explain_takes_data_starts_and_variables(capsys):
     options = ["--start", "a=4,b=5", "--fix", "c=7", "--loss", "huber"]
     assert main(["explain", QUADRATIC, "data.csv", *options]) == 0

@@ -540,11 +540,17 @@ def explain(
 
 @app.command(cls=Command)
 @option.takes(option.SHOW)
-def show(saved: str, full: bool, derive: list[str] | None, as_json: bool) -> int:
+def show(
+    saved: str, full: bool, level: float | None, derive: list[str] | None, as_json: bool
+) -> int:
     """Print the report of a saved fit."""
     from sgdfit.result.saved import load
 
     result = load(saved)
+    if level is not None:
+        from sgdfit.result.derived import at_level
+
+        result = at_level(result, level)
     if as_json:
         print_json(result, derive or ())
     else:

@@ -432,7 +432,13 @@ EXPLAIN: Panels = {
     "Reading text and workbooks": READING,
 }
 SHOW: Panels = {
-    None: (SAVED, _option("--full", "All of it: also how the fit was found."), DERIVE, JSON)
+    None: (
+        SAVED,
+        _option("--full", "All of it: also how the fit was found."),
+        _numeric("--level NUMBER", "Confidence of all intervals; that of the fit unless given."),
+        DERIVE,
+        JSON,
+    )
 }
 DEMO: Panels = {
     None: (

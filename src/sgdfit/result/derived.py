@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from sgdfit.choice import whole
 from sgdfit.errors import UsageError, did_you_mean, enumerated
 from sgdfit.inference.intervals import (
+    confidence,
     confidence_interval,
     curve_variance,
     hidden_by_rounding,
@@ -123,6 +124,28 @@ def read_quantities(quantities: Sequence[str], parameters: Sequence[str]) -> dic
                 )
         found[name] = formula.expression
     return found
+
+
+def at_level(result: Result, level: float) -> Result:
+    """Return the same fit with intervals of another confidence.
+
+    Raises
+    ------
+    UsageError
+        When they came from refits, which the result does not hold.
+    """
+    confidence(level, "level")
+    if result.intervals != "wald" and level != result.level:
+        raise UsageError(
+            f"the {result.intervals} intervals of this fit, of {100 * result.level:g}%, come from"
+            f" refits to its rows; for those of another level fit anew, with level={level:g}"
+        )
+    dof = np.inf if result.absolute_sigma else result.degrees_of_freedom
+    table = dict[str, Estimate]()
+    for name, one in result.estimates.items():
+        span = one.interval and confidence_interval(one.value, one.stderr, dof, level)
+        table[name] = replace(one, interval=span)
+    return replace(result, estimates=table, level=level)
 
 
 def sample(result: Result, n: int, seed: int = 0) -> dict[str, Array]:
