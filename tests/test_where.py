@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import io
+import math
 import operator
 import random
 
@@ -135,12 +136,14 @@ def test_lists_hold_zeros_and_long_integers_exactly(values, text, expected, size
 
 
 NEAR_53, NEAR_63 = [2**53 + k for k in range(-1, 4)], [2**63 + k for k in range(-3, 3)]
+NEAR_83 = [2**83 + k for k in range(-1, 3)]
 COLUMNS = {
     "i": (pa.int64(), [*NEAR_53, *(-v for v in NEAR_53), *NEAR_63[:3], -(2**63), 0, 1, None]),
     "u": (pa.uint64(), [*NEAR_53, *NEAR_63, 2**64 - 1, 0, 1, None]),
     "b": (pa.int8(), [-128, -1, 0, 1, 2, 127, None]),
     "f": (pa.float64(), [*map(float, NEAR_53), *map(float, NEAR_63), -(2.0**53), -(2.0**63), 0.5,
-                         -0.0, 0.0, 2.0**64, 1.0, np.nan, np.inf, -np.inf, 1e300, None]),
+                         -0.0, 0.0, 2.0**64, 2.0**83, 1.0, np.nan, np.inf, -np.inf, 1e300, None]),
+    "d": (pa.decimal128(38), [*NEAR_53, *(-v for v in NEAR_63), *NEAR_83, -10**30, 0, 1, None]),
     "g": (pa.float32(), [2.0**24, 2.0**53, 2.0**63, -0.0, 0.0, 0.5, np.nan, np.inf, None]),
     "s": (pa.string(), ["0", "0x10", "a", "", None]),
 }  # fmt: skip
@@ -170,7 +173,7 @@ def written(source, depth=2):
     alike = ["s"] if name == "s" else [n for n in COLUMNS if n != "s"]
     values = [v for n in alike for v in COLUMNS[n][1] if v is not None]
     if name != "s":
-        values = [10**25 + 1, *(v for v in values if np.isfinite(v))]
+        values = [10**25 + 1, *(v for v in values if math.isfinite(v))]
     known = lambda value: value is not None and value == value  # noqa: E731
     if kind == "is":
         return f"{name} is null", lambda row: not known(row[name])
@@ -286,6 +289,15 @@ def test_text_holds_integers_of_64_bits(tmp_path):
     path.write_text("row,id\n" + "".join(f"{k},{2**63 + k - 2}\n" for k in range(5)))
     assert rows_of(path, f"id >= {2**63 + 1}") == [3, 4]
     assert rows_of(path, f"id in [{2**63 - 1}, {2**63}]") == [1, 2]
+
+
+def test_text_holds_longer_integers_and_floats_stay_floats(tmp_path):
+    path = tmp_path / "data.csv"
+    path.write_text("row,id,x\n" + "".join(f"{k},{2**83 + k},1e{20 + k}\n" for k in range(3)))
+    assert rows_of(path, f"id == {2**83 + 1}") == [1]
+    assert rows_of(path, f"id in [{2**83 + 2}, 1]") == [2]
+    assert rows_of(path, "x == 1e21") == [1]
+    assert open_table(path).arrow(["x"]).schema.types == [pa.float64()]
 
 
 X = np.array([1.0, 2.0, 3.0, 4.0])

@@ -157,13 +157,22 @@ def parsed(
         ),
     )
     table = arrow_csv.read_csv(pa.BufferReader(text), *options)
-    # Integers beyond 2**63, which Arrow takes for floats, such as hashes that tell rows apart.
+
+    def column_as(place: int, kind: Any) -> Any:
+        options[2].column_types = kinds | {table.column_names[place]: kind}
+        return arrow_csv.read_csv(pa.BufferReader(text), *options).column(place)
+
+    # Whole numbers beyond 2**63, which Arrow takes for floats, such as hashes that tell rows apart.
     for place, column in enumerate(table.columns):
-        with contextlib.suppress(pa.ArrowInvalid):
-            if column.type == pa.float64() and (pc.max(column).as_py() or 0) >= 2**63:
-                options[2].column_types = kinds | {table.column_names[place]: pa.uint64()}
-                whole = arrow_csv.read_csv(pa.BufferReader(text), *options).column(place)
-                table = table.set_column(place, table.column_names[place], whole)
+        if column.type != pa.float64() or (pc.max(pc.abs(column)).as_py() or 0) < 2**63:
+            continue
+        for kind in (pa.uint64(), pa.decimal128(38)):
+            with contextlib.suppress(pa.ArrowInvalid):
+                whole = column_as(place, kind)
+                digits = pc.match_substring_regex(column_as(place, pa.string()), "^[-+ 0-9]*$")
+                if pc.all(digits).as_py():
+                    table = table.set_column(place, table.column_names[place], whole)
+                break
     options[2].column_types = kinds
     if (b"0x" in text or b"0X" in text) and HEXADECIMAL.search(text):
         # Arrow takes these for integers, nobody else does.

@@ -47,6 +47,8 @@ SECONDS = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}
 # Float64 holds every integer up to here, and powers of ten up to this one; a quotient of two
 # numbers that it holds is rounded once.
 WHOLE, TENS = 2**53, 22
+# Digits of whole decimals that are compared, one less than Arrow's for their differences.
+LONGEST = 75
 # What NumPy leaves to Arrow to infer.
 INFERRED = "OUST"
 
@@ -211,7 +213,7 @@ def _codes(value: object, place: Place, levels: Levels) -> Array:
     column = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
     column = as_comparable(column)
     held = kind_of(column.type)
-    if held in ("text", "times"):
+    if held in ("text", "times") or pa.types.is_decimal(column.type):
         column = column.cast(pa.large_string())
     elif held not in ("numbers", "truth values", "nothing"):
         raise DataError(
@@ -338,6 +340,8 @@ def as_comparable(array: Any) -> Any:
     if kinds.is_large_binary(array.type):
         return array.cast(pa.large_string())
     if kinds.is_decimal(array.type):
+        if array.type.scale == 0 and array.type.precision < LONGEST:
+            return array.cast(pa.decimal256(LONGEST))
         return numbers_of(_from_decimals(array))
     return array.cast(pa.float64()) if kinds.is_float16(array.type) else array
 

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
-from sgdfit.data.floats import as_bools, as_comparable, kind_of, plain_type, scalar_of
+from sgdfit.data.floats import LONGEST, as_bools, as_comparable, kind_of, plain_type, scalar_of
 from sgdfit.data.rows import dataset_table, no_row_meets
 from sgdfit.data.table import (
     BATCH_ROWS,
@@ -322,6 +322,12 @@ def mask_of(condition: Condition, batch: Any) -> Any:
     return pc.fill_null(found, scalar_of(False, pa.bool_())) if found.null_count else found
 
 
+def _is_whole(kind: Any) -> bool:
+    import pyarrow as pa
+
+    return bool(pa.types.is_integer(kind) or pa.types.is_decimal(kind))
+
+
 def _truth(tree: Joined | Comparison, columns: Mapping[str, Any]) -> Any:
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -356,13 +362,13 @@ def _exactly(sides: Sequence[Any]) -> list[Any]:
     import pyarrow.compute as pc
 
     one, other = sides
-    decimal = pa.decimal128(20)
-    if pa.types.is_integer(one.type) == pa.types.is_integer(other.type):
-        wide = decimal if pa.types.is_integer(one.type) else pa.float64()
+    decimal = pa.decimal256(LONGEST)
+    if _is_whole(one.type) == _is_whole(other.type):
+        wide = decimal if _is_whole(one.type) else pa.float64()
         return [side.cast(wide) for side in sides]
-    if pa.types.is_integer(other.type):
+    if _is_whole(other.type):
         return _exactly([other, one])[::-1]
-    near, other = one.cast(pa.float64(), safe=False), other.cast(pa.float64())
+    near, other = as_comparable(one).cast(pa.float64(), safe=False), other.cast(pa.float64())
     if not pc.any(pc.greater_equal(pc.abs(near), scalar_of(2.0**53))).as_py():
         return [near, other]
     same = pc.if_else(pc.equal(near, other), other, scalar_of(None, pa.float64()))
@@ -428,15 +434,19 @@ def _with_constant(value: Any, words: str, constant: Any) -> list[Any]:
         if isinstance(constant, float) and constant.is_integer():
             constant = int(constant)
         # Integers stay exact where both are; one beyond the type's range compares as infinity does.
-        unsigned = value.type == pa.uint64()
-        least, most = (0, 2**64 - 1) if unsigned else (-(2**63), 2**63 - 1)
-        if not isinstance(constant, int) or not pa.types.is_integer(value.type):
+        wide, least, most = pa.int64(), -(2**63), 2**63 - 1
+        if value.type == pa.uint64():
+            wide, least, most = value.type, 0, 2**64 - 1
+        elif pa.types.is_decimal(value.type):
+            wide, most = value.type, 10**LONGEST - 1
+            least = -most
+        if not isinstance(constant, int) or not _is_whole(value.type):
             scalar = scalar_of(float(constant))
             if left_out := isinstance(constant, int) and int(float(constant)) - constant:
-                wide = value.cast(pa.float64())
-                return _difference(wide, scalar, scalar_of(math.copysign(1.0, left_out)))
+                near = value.cast(pa.float64())
+                return _difference(near, scalar, scalar_of(math.copysign(1.0, left_out)))
         elif least <= constant <= most:
-            scalar = scalar_of(constant, pa.uint64() if unsigned else pa.int64())
+            scalar = scalar_of(str(constant), wide)
         else:
             scalar = scalar_of(math.copysign(math.inf, constant))
         value = value.cast(pa.float64(), safe=False) if scalar.type == pa.float64() else value
