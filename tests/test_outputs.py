@@ -58,6 +58,19 @@ def test_predict_and_explain_never_write_over_what_they_read(folder, capsys, dat
 
 
 @pytest.mark.parametrize("where", [None, "x > 1"])
+def test_nothing_writes_over_the_files_of_a_scanner(folder, where):
+    before = contents(folder)
+    scanner = ds.dataset("data", format="csv").scanner
+    fit = sgdfit.fit(FORMULA, scanner(), where=where)
+    with pytest.raises(UsageError, match=OTHER):
+        fit.save("same.csv")
+    fit = sgdfit.fit(FORMULA, {"x": [1, 2, 3], "y": [1, 2, 4]})
+    with pytest.raises(UsageError, match=OTHER):
+        fit.write_predictions(scanner(), "same.csv")
+    assert contents(folder) == before
+
+
+@pytest.mark.parametrize("where", [None, "x > 1"])
 @pytest.mark.parametrize("data", [*DATA, ["data/p1.csv", "data/p2.csv"], ds.dataset])
 def test_no_call_writes_over_what_was_fitted(folder, data, where):
     before = contents(folder)

@@ -277,7 +277,7 @@ def _opener(data: Any) -> Callable[..., Table] | None:
         if hasattr(data, "get_fragments"):
             return _open_arrow_dataset
         if hasattr(data, "projected_schema"):
-            return _open_reader
+            return _open_scanner
         if not hasattr(data, "read_next_batch") and hasattr(data, "__arrow_c_stream__"):
             return _open_arrow
     elif hasattr(data, "read") and not (_is_mapping(data) or hasattr(data, "get_chunk")):
@@ -518,12 +518,28 @@ def _open_arrow(data: Any) -> Table:
 def _open_reader(data: Any) -> Table:
     import pyarrow as pa
 
-    source = data.to_reader() if hasattr(data, "projected_schema") else data
     try:
-        reader = pa.RecordBatchReader.from_stream(source)
+        reader = pa.RecordBatchReader.from_stream(data)
     except (pa.ArrowException, TypeError, ValueError) as error:
         raise DataError(_no_table(data)) from error
     return _reader_table(reader, LABEL)
+
+
+def _open_scanner(data: Any) -> Table:
+    """Open a Scanner, which tells of which file each batch is, but not before it is read."""
+    import pyarrow as pa
+
+    files = dict[str, None]()
+
+    def batches() -> Iterator[Any]:
+        for tagged in data.scan_batches():
+            path = getattr(tagged.fragment, "path", None)
+            if path not in files:
+                files.update(dict.fromkeys(_on_disk([path])))
+            yield tagged.record_batch
+
+    reader = pa.RecordBatchReader.from_batches(data.projected_schema, batches())
+    return replace(_reader_table(reader, LABEL), files=files.keys())
 
 
 def _no_table(data: object) -> str:

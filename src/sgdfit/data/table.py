@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NamedTuple
@@ -196,7 +196,7 @@ class Table:
     # The same rows, read in parts; None where they are in memory anyway.
     dataset: Dataset | None = field(default=None, repr=False)
     where: str = ""  # the condition that its rows met, as it was written
-    files: tuple[str, ...] = ()  # the paths of local files that it is read from
+    files: Collection[str] = ()  # the paths of local files that it is read from, as known so far
     notes: tuple[str, ...] = ()  # what was left out or guessed, in words
     scales: TimeScales | None = None  # how times are counted
     # What `open_table` was given, but for the condition, so that another process opens it again.

@@ -200,7 +200,7 @@ def fit_many(
     if workers is None and resources.threads > 1 and pickled(task.options) is None:
         notes += (ONE_CORE,)
     source = Source(table, task.model, task.names, missing, resources.budget, task.options)
-    whole = replace(joined(parts), inputs=table.files, notes=notes, shape=shape[:-1])
+    whole = replace(joined(parts), inputs=tuple(table.files), notes=notes, shape=shape[:-1])
     return replace(whole, source=source)
 
 

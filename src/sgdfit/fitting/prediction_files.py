@@ -59,6 +59,7 @@ def write_predictions(
             write(some.columns)
             rows += len(some.fitted[0])
             dropped = dropped.also(some.dropped)
+        refuse_inputs(path, table.files)  # a Scanner names them as it reads
     return Written(os.fspath(path), rows, dropped)
 
 
