@@ -4,6 +4,7 @@ Its checkpoint is gone on with by the run that wrote it and no other, and is not
 """
 
 import errno
+import itertools
 import json
 import os
 import random
@@ -438,6 +439,35 @@ def test_a_schedule_that_no_other_process_can_know_needs_a_name(data, tmp_path):
     with pytest.raises(UsageError, match=r"uses a lock, whose state.*learning_rate.name = '"):
         run(data, tmp_path / "run", **options)
     unknown.name = "one at a time"
+    assert run(data, tmp_path / "run", **options).values
+
+
+class Counted:
+    """A schedule that counts its calls, in one of several ways."""
+
+    def __init__(self, way):
+        self.way, self.calls, self.random = way, 0, np.random.default_rng(1)
+        self.counter, self.rates = itertools.count(), {}
+
+    def __call__(self, step):
+        match self.way:
+            case "an attribute":
+                self.calls += 1
+                return 0.01 / self.calls
+            case "a counter":
+                return 0.01 / (1 + next(self.counter))
+            case "random numbers":
+                return 0.01 * self.random.random()
+        return self.rates.setdefault(step, 0.01 / (1 + step))
+
+
+@pytest.mark.parametrize("way", ["an attribute", "a counter", "random numbers", "a cache"])
+def test_a_schedule_that_changes_as_it_is_called_needs_a_name(data, tmp_path, way):
+    options = {**TEXTBOOK, "learning_rate": Counted(way)}
+    with pytest.raises(UsageError, match="learning rate Counted changes as it is called"):
+        run(data, tmp_path / "run", **options)
+    assert run(data, None, **options).values
+    options["learning_rate"].name = "inverse time"
     assert run(data, tmp_path / "run", **options).values
 
 

@@ -31,6 +31,7 @@ from sgdfit.model.model import Model
 from sgdfit.model.separation import stepped_names
 from sgdfit.optimizers import DEFAULT_RATES, OPTIMIZERS, Optimizer, describe
 from sgdfit.optimizers.schedule import SCHEDULES, AnySchedule, Schedule, constant
+from sgdfit.optimizers.schedule import describe as describe_schedule
 
 AUTO = "auto"
 WALD, PROFILE, BOOTSTRAP = "wald", "profile", "bootstrap"
@@ -468,4 +469,17 @@ def _words(name: str, value: Any) -> str:
     if not callable(value):
         return str(value)
     given = None if isinstance(value, Schedule) else getattr(value, "name", None)
-    return given if isinstance(given, str) else behaviour(value, name)
+    if isinstance(given, str):
+        return given
+    told, what = behaviour(value, name), name.replace("_", " ")
+    if name in ("learning_rate", "schedule"):
+        with contextlib.suppress(Exception):  # what it raises is told where the run calls it
+            for step in range(2):
+                value(step)
+        if behaviour(value, name) != told:
+            raise UsageError(
+                f"the {what} {describe_schedule(value)} changes as it is called, which a resumed"
+                " run could not know; let it depend on the step alone, say what it does by a name,"
+                f" as in {name}.name = 'halved every 1,000 steps', or leave out checkpoint"
+            )
+    return told
