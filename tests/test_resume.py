@@ -560,6 +560,33 @@ def test_what_this_run_cannot_have_written_is_refused(data, tmp_path):
     assert all(re.search("the file was changed|of other data", end) for end in ends)
 
 
+IMPOSSIBLE = {
+    "a loss below 0": ("sums", lambda a: a * [1, -1]),
+    "no weight": ("sums", lambda a: a * [0, 1]),
+    "a gradient that no rows have": ("gradient", lambda a: np.full_like(a, 1e160)),
+    "a curvature below 0": ("curvature", lambda a: -a),
+    "moments that overflow": ("moments", lambda a: np.full_like(a, 1e308)),
+    "a square below 0": ("moments", lambda a: -abs(a)),
+    "long floats": ("gradient", lambda a: a.astype("g")),
+    "bytes in the other order": ("gradient", lambda a: a.astype(a.dtype.newbyteorder())),
+}
+
+
+def test_sums_that_no_rows_have_are_refused(data, tmp_path):
+    path = tmp_path / "run"
+    begun(data, path, **TEXTBOOK)
+    content, known = path.read_bytes(), read(path)
+    key = next(key for key, record in known.records.items() if "moments" in record)
+    for name, edit in IMPOSSIBLE.values():
+        path.write_bytes(content)
+        with open_checkpoint(path, known.identity, resume=True) as checkpoint:
+            record = checkpoint.recall(key)
+            checkpoint.keep(key, record | {name: edit(record[name])})
+        text = refusal(data, path, resume=True, **TEXTBOOK)
+        assert text.endswith("is not what this run writes (the file was changed); begin anew "
+                             "without resume")  # fmt: skip
+
+
 @pytest.mark.parametrize("options", [{}, TEXTBOOK], ids=["auto", "sgd"])
 def test_an_unfinished_run_is_not_lost_to_one_that_begins_anew(data, tmp_path, options):
     checkpoint = tmp_path / "run"

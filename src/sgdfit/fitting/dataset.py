@@ -328,6 +328,7 @@ class Reduction:
         known = self._resumed()
         if known is not None:
             return known
+        goes_on = self.rows > 0
         try:
             with contextlib.closing(self._each()) as each:
                 for added in each:
@@ -346,6 +347,8 @@ class Reduction:
             if data.stream is not None:
                 release_unused()
         sums = sum_panels((found["partials"] for found in self.added), self.rows, len(self.theta))
+        if goes_on:
+            checkpoint.check(self.key, self._is_possible(sums))
         # The sum of all panels is as good as they are, and much smaller.
         kept = self._state() | {
             "partials": np.empty(0),
@@ -449,6 +452,11 @@ class Reduction:
             arrays = len(data.subsample.arrays)
             shapes |= {f"column {k}": ("f", (taken,)) for k in range(arrays)}
         checkpoint.recall(self.key, shapes)
+        if "moments" in shapes:
+            with np.errstate(over="ignore"):
+                sizes, moments = np.abs(known["moments"]).sum(), known["moments"]
+            could_be = not np.isfinite(moments).all() or math.isfinite(sizes)
+            checkpoint.check(self.key, could_be and not (moments[:, 2] < 0).any())
         checkpoint.check(self.key, rows == data.rows if done else 0 <= rows <= data.rows)
         if rows:
             others = ("rows", "sums", "gradient", "curvature")
@@ -457,10 +465,29 @@ class Reduction:
         if not done:
             return None
         weight, loss = map(float, known["sums"])
-        curvature = known["curvature"]
-        is_symmetric = np.array_equal(curvature, curvature.T, equal_nan=True)
-        checkpoint.check(self.key, 0 < weight < math.inf and is_symmetric)
-        return Sums(rows, weight, loss, known["gradient"], curvature)
+        sums = Sums(rows, weight, loss, known["gradient"], known["curvature"])
+        checkpoint.check(self.key, self._is_possible(sums))
+        return sums
+
+    def _is_possible(self, sums: Sums) -> bool:
+        """Whether sums that were read from a checkpoint can be those of any rows.
+
+        Of squared residuals r the gradient is 2 Jᵀr and the curvature 2 JᵀJ, so that by Cauchy and
+        Schwarz no entry of the one is above that of the other allows.
+        """
+        curvature = sums.curvature
+        if not (0 < sums.weight < math.inf):
+            return False
+        if not np.array_equal(curvature, curvature.T, equal_nan=True):
+            return False
+        if self.scores or self.data.model.loss.name != SQUARED:
+            return True
+        square = np.diag(curvature)
+        if sums.loss < 0 or (square < 0).any():
+            return False
+        with np.errstate(all="ignore"):
+            most = np.sqrt(2 * sums.loss) * np.sqrt(square)
+            return not (np.abs(sums.gradient) > most * (1 + 1e-6)).any()
 
 
 def _copied(chunk: Chunk) -> Chunk:
