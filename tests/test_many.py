@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -123,7 +124,16 @@ def test_threads_change_no_bit() -> None:
     assert np.array_equal(one.stderr, two.stderr, equal_nan=True)
 
 
-@pytest.mark.parametrize("worker", [processes.WORKER, "import sys; sys.stdin.buffer.read(1) # {}"])
+# A worker that warns in each group.
+WARNS = processes.WORKER.replace(
+    "from sgdfit.fitting.processes import serve;",
+    "import warnings; from sgdfit.fitting import processes; from sgdfit.fitting.processes import *;"
+    " processes.fit_group = lambda *a: (warnings.warn('odd', RuntimeWarning), fit_group(*a))[1];"
+    " serve = processes.serve;",
+)
+
+
+@pytest.mark.parametrize("worker", [WARNS, "import sys; sys.stdin.buffer.read(1) # {}"])
 def test_groups_that_fit_takes_are_shared_among_processes(
     worker: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -148,9 +158,13 @@ def test_groups_that_fit_takes_are_shared_among_processes(
     monkeypatch.setattr(processes, "SHARE", 1e9)
     monkeypatch.setattr(processes, "WORKER", worker)
     told = list[int]()
-    fits = sgdfit.fit_many(
-        EXPONENTIAL, data, threads=2, progress=lambda done, _: told.append(done), **given
-    )
+    with warnings.catch_warnings(record=True) as heard:
+        warnings.simplefilter("always")
+        fits = sgdfit.fit_many(
+            EXPONENTIAL, data, threads=2, progress=lambda done, _: told.append(done), **given
+        )
+    # What it warns of is said once, here.
+    assert [str(one.message) for one in heard] == ["odd"] * (worker is WARNS)
     # One that dies leaves its groups to this process.
     assert len(calls) in ((5,) if "read(1)" in worker else (1, 2))
     assert told == list(range(1, 6))

@@ -44,12 +44,21 @@ class GroupFit(NamedTuple):
     cause: str
 
 
+class Warned(NamedTuple):
+    """A warning that a worker gave, as `warnings.warn_explicit` takes it."""
+
+    message: str
+    category: type[Warning]
+    filename: str
+    lineno: int
+
+
 class Work(NamedTuple):
     """Groups that this process and its workers share."""
 
     left: deque[int]
     columns: Callable[[int], Columns]
-    done: SimpleQueue[Any]  # groups with what came of them; None from a worker that ends
+    done: SimpleQueue[Any]  # groups with what came of them, and warnings; None: a worker ends
 
     def taken(self, several: int) -> list[int]:
         """Take so many groups, or as many as others have left."""
@@ -90,9 +99,10 @@ def fit_groups(
     """Yield groups and what comes of them, as they are done; on several cores where it pays.
 
     This process fits groups too, also those of a worker that died. What cannot be pickled, as a
-    function that is called, stays here.
+    function that is called, stays here. What workers warn of is said here, once each.
     """
     begun, fitted, running, workers = time.monotonic(), 0, 0, list[Worker]()
+    said = set[Warned]()
     work = Work(deque(groups), columns, SimpleQueue())
     left, done = work.left, work.done
     try:
@@ -102,9 +112,13 @@ def fit_groups(
                 # The first imports and warms up what the others use.
                 begun, fitted = (begun, fitted + 1) if fitted else (time.monotonic(), 1)
             while running and not (left and done.empty()):
-                answers = done.get()
-                running -= answers is None
-                yield from answers or ()
+                found = done.get()
+                running -= found is None
+                answers, warned = found or ((), set())
+                for one in warned - said:
+                    said.add(one)
+                    warnings.warn_explicit(*one)
+                yield from answers
             spent = time.monotonic() - begun
             if threads > 1 and spent > TOLD:
                 if (each := spent / max(1, fitted - 1)) * len(left) > WORTH:
@@ -160,8 +174,8 @@ class Worker:
                 while taken := work.taken(several):
                     pickle.dump([work.columns(group) for group in taken], to)
                     to.flush()
-                    answers = pickle.load(back)
-                    work.done.put(list(zip(taken, answers, strict=True)))
+                    answers, warned = pickle.load(back)
+                    work.done.put((list(zip(taken, answers, strict=True)), warned))
         finally:
             work.left.extend(taken)
             work.done.put(None)
@@ -184,6 +198,8 @@ def serve() -> None:
     with contextlib.suppress(EOFError, BrokenPipeError):
         options, names = pickle.load(source)
         while True:
-            answers = [fit_group(columns, options, names) for columns in pickle.load(source)]
-            pickle.dump(answers, sink)
+            with warnings.catch_warnings(record=True) as heard:
+                answers = [fit_group(columns, options, names) for columns in pickle.load(source)]
+            warned = {Warned(str(w.message), w.category, w.filename, w.lineno) for w in heard}
+            pickle.dump((answers, warned), sink)
             sink.flush()
