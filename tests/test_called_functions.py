@@ -158,6 +158,7 @@ def sampled(x, a, b, c):
 
 NO_CURVE = [
     (lambda x, a: float(np.sum(x)) * a, r"returned the shape \(\) for 60 rows"),
+    (lambda x, a: np.exp(1j * x * a), r"complex numbers such as .*; return real ones, as \.real"),
     (lambda x, a: np.ones(3) * a, r"returned the shape \(3,\) for 60 rows"),
     (lambda x, a: print(end=""), "returned NoneType, not one number for each row"),
     (lambda x, a: ["a"] * len(x), "returned list, not one number for each row"),

@@ -84,10 +84,10 @@ def deviations(covariance: Any) -> tuple[Array, Array | None]:
     fine &= np.abs(matrix - matrix.T) <= SYMMETRIC * np.outer(scale, scale)
     if not fine.all():
         i, j = np.argwhere(~fine)[0]
+        other = f" and {matrix[j, i]:g} in row {j + 1}, column {i + 1}" if i != j else ""
         raise UsageError(
-            f"sigma is a matrix with {matrix[i, j]:g} in row {i + 1}, column {j + 1} and"
-            f" {matrix[j, i]:g} in row {j + 1}, column {i + 1}; the covariance of rows is finite"
-            " and symmetric, with variances above 0 on its diagonal"
+            f"sigma is a matrix with {matrix[i, j]:g} in row {i + 1}, column {j + 1}{other}; the"
+            " covariance of rows is finite and symmetric, with variances above 0 on its diagonal"
         )
     if np.count_nonzero(matrix) == rows:
         return scale, None

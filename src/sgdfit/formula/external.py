@@ -286,7 +286,14 @@ class External:
             self.by_rows = by_rows if _rows(values) > 1 else self.by_rows
             self.in_torch = in_torch
             if found.dtype.kind == "c":
-                found = np.where(found.imag == 0, found.real, np.nan)
+                real = found.imag == 0
+                if not real.any():
+                    failure = FormulaError(
+                        f"the function {self.label!r} returned complex numbers such as"
+                        f" {found[0]:.6g}; return real ones, as .real or abs(…) of them"
+                    )
+                    break
+                found = np.where(real, found.real, np.nan)
             return found
         self.failure = failure
         return np.full(_rows(values), np.nan)

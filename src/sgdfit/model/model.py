@@ -333,9 +333,11 @@ def _check_response(formula: Formula, columns: Sequence[str], *, given: bool) ->
     if formula.response is None and given:
         text = str(formula)
         written = text.replace("==", "=", 1) if "==" in text else f"y = {text}"
+        is_call = external_in(formula.expression) is not None  # of a function, which is no text
+        write = "pass" if is_call else f"write '{written}' or pass"
         raise FormulaError(
             f"the formula '{formula}' does not say which column it describes;"
-            f" write '{written}' or pass response='y' (--response y)"
+            f" {write} response='y' (--response y)"
         )
     if formula.response is not None and not formula.response_names:
         raise FormulaError(f"the left side of '{formula}' names no column")
