@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import math
+import multiprocessing
 import os
 import signal
 import socket
+import sys
 import time
+from functools import partial
 
+import cloudpickle
+import distributed
 import numpy as np
 import pyarrow as pa
 import pyarrow.csv
@@ -27,8 +33,51 @@ ROWS = 600_000
 CURVE, LINE = "y = a*exp(-b*x) + c", "y = a*x + b"
 
 
+# The module is none of those that workers import.
+cloudpickle.register_pickle_by_value(sys.modules[__name__])
+
+
+def work(address):
+    """Be a worker, without a nanny."""
+
+    async def serve():
+        where = {"host": "127.0.0.1", "dashboard_address": "127.0.0.1:0"}
+        async with distributed.Worker(address, nthreads=1, name=os.getpid(), **where) as worker:
+            await worker.finished()
+
+    asyncio.run(serve())
+
+
 @pytest.fixture(scope="module")
 def cluster():
+    """A scheduler in this process, with a worker."""
+    where = {"host": "127.0.0.1", "protocol": "tcp://", "dashboard_address": "127.0.0.1:0"}
+    with (
+        distributed.LocalCluster(n_workers=0, processes=False, **where) as local,
+        distributed.Client(local, set_as_default=False) as client,
+    ):
+        found = Cluster(client, owned=False, label="the cluster")
+        begin(found)
+        yield found
+        client.retire_workers()
+
+
+def begin(cluster, more=1):
+    """Begin workers in no time, by a process that has imported what they need; return them."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["sgdfit.fitting.many", "distributed", "dask.dataframe"])
+    address = cluster.client.scheduler.address
+    begun = [context.Process(target=work, args=(address,), daemon=True) for _ in range(more)]
+    for process in begun:
+        process.start()
+    while not {process.pid for process in begun} <= {w["name"] for w in cluster._known.values()}:
+        cluster._asked = -math.inf
+        time.sleep(0.01)
+    return begun
+
+
+@pytest.fixture(scope="module")
+def local():
     with as_cluster("local:1") as found:
         yield found
 
@@ -60,12 +109,8 @@ def facts(result):
 def test_bits_do_not_depend_on_how_many_workers_there_are(cluster, folder):
     here = facts(sgdfit.fit(CURVE, folder))
     for workers in (1, 2, 4):
-        more = workers - cluster.workers
-        if more:
-            given = ["--scheduler-file", f"{cluster.folder.name}/scheduler.json"]
-            cluster.start(["dask_worker", "--nworkers", str(more), "--nthreads", "1", *given])
-            cluster.client.wait_for_workers(workers)
-            cluster._asked = -math.inf
+        begin(cluster, workers - cluster.workers)
+        assert cluster.workers == workers
         assert facts(sgdfit.fit(CURVE, folder, cluster=cluster.client)) == here
 
 
@@ -187,41 +232,82 @@ class Killing:
                 os.kill(self.pid(), signal.SIGKILL)
 
 
+def test_nothing_listens_but_on_this_machine(local: Cluster):
+    """Nor a server of HTTP, of which Dask's addresses do not tell."""
+    psutil = pytest.importorskip("psutil")
+    places = [
+        place.laddr.ip
+        for process in local.processes
+        for some in [psutil.Process(process.pid), *psutil.Process(process.pid).children(True)]
+        for place in some.net_connections()
+        if place.status == psutil.CONN_LISTEN
+    ]
+    assert len(places) > 3
+    assert set(places) == {"127.0.0.1"}
+
+
 @pytest.mark.usefixtures("told_at_once")
-def test_a_worker_that_is_killed_costs_its_pieces_alone(cluster, folder):
+def test_a_worker_that_is_killed_is_begun_again_and_costs_its_pieces_alone(local, folder):
     def worker():
-        return next(iter(cluster.client.run(os.getpid).values()))
+        return next(iter(local.client.run(os.getpid).values()))
 
     killing = Killing(worker, after=1)
-    there = sgdfit.fit(LINE, folder, cluster=cluster.client, callback=killing)
+    there = sgdfit.fit(LINE, folder, cluster=local.client, callback=killing)
     assert killing.left <= 0
     assert facts(there) == facts(sgdfit.fit(LINE, folder))
 
 
+def predictions(path, at, folder):
+    fit = sgdfit.fit("y = a*x", {"x": [1.0, 2.0], "y": [2.0, 4.5]})
+    folder.mkdir()
+    fit.write_predictions(path, folder / "written", cluster=at)
+    assert os.listdir(folder) == ["written"]
+    return pq.read_table(folder / "written")
+
+
+def groups(path, at, folder):
+    fits = sgdfit.fit_many(LINE, path, "w", cluster=at)
+    return fits.groups.to_pydict(), fits.values.tolist(), fits.stderr.tolist()
+
+
+def fitting(**options):
+    return lambda path, at, folder: facts(sgdfit.fit(LINE, path, cluster=at, **options))
+
+
 PHASES = {
-    "count_groups": lambda path, at: sgdfit.fit(LINE, path, where="x < 4", cluster=at),
-    "take_runs": lambda path, at: sgdfit.fit(LINE, path, cluster=at),
-    "weigh": lambda path, at: sgdfit.fit(LINE, path, sigma="1 + w", cluster=at),
-    "sweep": lambda path, at: sgdfit.fit(
-        LINE, path, optimizer="sgd", batch_size=9_000, epochs=2, cluster=at
-    ),
+    "count_groups": fitting(where="x < 4"),
+    "take_runs": fitting(),
+    "add_up": fitting(),
+    "weigh": fitting(sigma="1 + w"),
+    "sweep": fitting(optimizer="sgd", batch_size=9_000, epochs=2),
+    "predict_groups": predictions,
+    "_spread": groups,
+    "_fit_share": groups,
 }
 
 
+def killed_once(function, mark, *given):
+    """Do what a task does; the first of all is the end of its worker."""
+    try:
+        os.close(os.open(mark, os.O_CREAT | os.O_EXCL))
+    except FileExistsError:
+        return function(*given)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
 @pytest.mark.parametrize("phase", PHASES)
-def test_a_worker_may_be_killed_in_each_phase(cluster, folder, monkeypatch, phase):
-    whole, killed, every = PHASES[phase](folder, cluster.client), [], Cluster.map
+def test_a_worker_may_be_killed_in_each_phase(cluster, folder, tmp_path, monkeypatch, phase):
+    mark, every = tmp_path / "killed", Cluster.map
 
-    def killing(self, function, tasks):
-        for found in every(self, function, tasks):
-            if function.__name__ == phase and not killed:
-                killed.append(next(iter(cluster.client.run(os.getpid).values())))
-                os.kill(killed[0], signal.SIGKILL)
-            yield found
+    def killing(self, function, tasks, **how):
+        does = partial(killed_once, function, mark) if function.__name__ == phase else function
+        return every(self, does, tasks, **how)
 
+    begin(cluster)
     monkeypatch.setattr(Cluster, "map", killing)
-    assert facts(PHASES[phase](folder, cluster.client)) == facts(whole)
-    assert len(killed) == 1
+    found = PHASES[phase](folder, cluster.client, tmp_path / "one")
+    assert mark.exists()  # since then nobody is killed
+    assert found == PHASES[phase](folder, cluster.client, tmp_path / "two")
 
 
 def test_a_result_that_is_lost_with_its_worker_is_computed_again(cluster):
@@ -234,16 +320,16 @@ def test_a_result_that_is_lost_with_its_worker_is_computed_again(cluster):
         os.kill(pid, signal.SIGKILL)
     while not any(future.status == "lost" for future in list(futures)):
         time.sleep(0.01)
+    begin(cluster)
     assert list(found) == [1, 4, 9]
 
 
 @pytest.mark.usefixtures("told_at_once")
-def test_a_lost_scheduler_is_said_and_the_checkpoint_goes_on_here(folder, tmp_path):
+def test_a_lost_scheduler_is_said_and_the_checkpoint_goes_on_here(local, folder, tmp_path):
     path = tmp_path / "run.ckpt"
-    with as_cluster("local:1") as own:
-        killing = Killing(lambda: own.processes[0].pid, after=1)
-        with pytest.raises(ClusterError, match=r"does not answer any more.*resume=True"):
-            sgdfit.fit(LINE, folder, cluster=own.client, checkpoint=path, callback=killing)
+    killing = Killing(lambda: local.processes[0].pid, after=1)
+    with pytest.raises(ClusterError, match=r"does not answer any more.*resume=True"):
+        sgdfit.fit(LINE, folder, cluster=local.client, checkpoint=path, callback=killing)
     there = sgdfit.fit(LINE, folder, checkpoint=path, resume=True)
     assert facts(there) == facts(sgdfit.fit(LINE, folder))
 
@@ -297,33 +383,32 @@ def test_condensed_sums_lose_no_bit(seed):
         assert math.fsum([*few[:, column], others[column]]) == whole
 
 
-def test_nothing_listens_but_on_this_machine(cluster: Cluster):
-    """Nor a server of HTTP, of which Dask's addresses do not tell."""
-    psutil = pytest.importorskip("psutil")
-    places = [
-        place.laddr.ip
-        for process in cluster.processes
-        for some in [psutil.Process(process.pid), *psutil.Process(process.pid).children(True)]
-        for place in some.net_connections()
-        if place.status == psutil.CONN_LISTEN
-    ]
-    assert len(places) > 3
-    assert set(places) == {"127.0.0.1"}
-
-
-def test_a_worker_that_is_stopped_does_not_stop_the_rest(cluster, folder, monkeypatch):
+def test_a_worker_that_is_stopped_does_not_stop_the_rest(cluster, folder, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "LATE", 0.3)
     monkeypatch.setattr(module, "ANSWER", 0.5)
-    given = ["--scheduler-file", f"{cluster.folder.name}/scheduler.json", "--no-nanny"]
-    cluster.start(["dask_worker", "--nthreads", "1", *given])
-    cluster.client.wait_for_workers(cluster.workers + 1)
-    own = cluster.processes[-1]
     here = facts(sgdfit.fit(LINE, folder))
+    (own,) = begin(cluster)
     os.kill(own.pid, signal.SIGSTOP)
     try:
         assert facts(sgdfit.fit(LINE, folder, cluster=cluster.client)) == here
+        given = folder, cluster.client, tmp_path
+        assert groups(*given) == groups(*given)
     finally:
-        cluster.processes.remove(own)
         own.kill()
-        own.wait()
-        own.stdin.close()
+        own.join()
+
+
+def test_what_a_stopped_worker_holds_is_computed_again(cluster, monkeypatch):
+    monkeypatch.setattr(module, "LATE", 0.3)
+    (own,) = begin(cluster)
+    found = cluster.map(pow, [(k, 2) for k in range(2 * cluster.workers)])
+    assert next(found) == 0
+    futures = cluster.client.futures.values()
+    while any(future.status == "pending" for future in list(futures)):
+        time.sleep(0.01)
+    os.kill(own.pid, signal.SIGSTOP)
+    try:
+        assert list(found) == [k**2 for k in range(1, 2 * cluster.workers)]
+    finally:
+        own.kill()
+        own.join()

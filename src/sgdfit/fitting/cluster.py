@@ -76,6 +76,8 @@ ASKED = 1.0
 # that starts here; and until one that is left is closed.
 ANSWER, PATIENCE, STARTING, CLOSING = 5.0, 20.0, 60.0, 2.0
 LOST_PATIENCE = 60.0
+# After which Dask itself gives up a worker that says nothing, and computes anew what it held.
+SILENT = {"DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL": "60s"}
 
 
 # A command of Dask that ends with the process that began it, however that ends: then its standard
@@ -83,7 +85,8 @@ LOST_PATIENCE = 60.0
 WATCHED = """
 import os, runpy, sys, threading
 def watch():
-    sys.stdin.buffer.read()
+    while os.read(0, 4096):  # by a buffer, its lock aborts a worker that ends by itself
+        pass
     os._exit(1)
 threading.Thread(target=watch, daemon=True).start()
 del sys.argv[0]
@@ -99,8 +102,8 @@ class Cluster:
         # Of a cluster of this machine: the scheduler, and what keeps its workers alive.
         self.processes: list[subprocess.Popen[bytes]] = []
         self.folder: tempfile.TemporaryDirectory[str] | None = None
-        # Tasks that others did meanwhile: as long as their worker has them it gets no more.
-        self._late: set[Any] = set()
+        # Tasks that were given to others, and the worker that has each: as long, it gets no more.
+        self._late: dict[Any, str] = {}
         self._workers: Mapping[str, Any] = {}
         self._asked = -math.inf
 
@@ -124,10 +127,9 @@ class Cluster:
         # Without a dashboard there is still a server of HTTP, on all interfaces unless told.
         run += ["--host", "127.0.0.1", "--no-dashboard", "--dashboard-address", "127.0.0.1:0"]
         assert self.folder is not None  # see _local
+        how: dict[str, Any] = {"stdin": subprocess.PIPE, "env": {**SILENT, **os.environ}}
         with open(os.path.join(self.folder.name, "log"), "ab") as log:
-            self.processes.append(
-                subprocess.Popen(run, stdin=subprocess.PIPE, stdout=log, stderr=log)
-            )
+            self.processes.append(subprocess.Popen(run, stdout=log, stderr=log, **how))
 
     def check_alive(self) -> None:
         """Refuse to go on where the scheduler is gone, whose last words stand in the error."""
@@ -181,11 +183,12 @@ class Cluster:
         return self._workers
 
     def map(
-        self, function: Callable[..., Any], tasks: Iterable[Sequence[Any]]
+        self, function: Callable[..., Any], tasks: Iterable[Sequence[Any]], *, held: bool = False
     ) -> Generator[Any, None, None]:
         """Yield what a function returns of the arguments of each task, in their order.
 
-        Results are taken as they come; what a slow worker holds at the end is given to another too.
+        Results are taken as they come, or ``held`` by the workers, of which futures are yielded.
+        What a slow worker has at the end is given to another too.
 
         Raises
         ------
@@ -194,10 +197,11 @@ class Cluster:
         """
         left, ready, running = enumerate(tasks), dict[int, Any](), dict[Any, int]()
         begun, longest = dict[int, tuple[float, Sequence[Any]]](), 0.0
+        patience = LATE
         done, following, alone = SimpleQueue[Any](), 0, time.monotonic()
 
-        def send(number: int, **where: Any) -> None:
-            future = self.client.submit(function, *begun[number][1], pure=False, **where)
+        def send(number: int) -> None:
+            future = self.client.submit(function, *begun[number][1], pure=False, **self.where)
             running[future] = number
             future.add_done_callback(done.put)
 
@@ -212,11 +216,14 @@ class Cluster:
                 with contextlib.suppress(Empty):
                     future = done.get(timeout=1)
                     number = running.pop(future)
-                    if number in begun and future.status == "lost":
-                        send(number)  # its worker ended before the result was taken
-                    elif number in begun:  # else another was faster
+                    # Else another was faster.
+                    found = self._result(future, held, patience) if number in begun else []
+                    if found:
                         longest = max(longest, time.monotonic() - begun.pop(number)[0])
-                        ready[number] = self._result(future)
+                        ready[number] = found[0]
+                    elif number in begun:  # its worker ended, or stopped, before that was taken
+                        patience += LATE
+                        send(number)
                 while following in ready:
                     yield ready.pop(following)
                     following += 1
@@ -225,11 +232,11 @@ class Cluster:
                     latest = time.monotonic() - max(LATE, 3 * longest)
                     late = {f: n for f, n in running.items() if n in begun and f not in self._late}
                     for future, number in late.items():
-                        others = self._others(future) if begun[number][0] < latest else []
-                        if others:
-                            self._late.add(future)
+                        place = self._place(future) if begun[number][0] < latest else None
+                        if place is not None:
+                            self._late[future] = place
                             begun[number] = time.monotonic(), begun[number][1]
-                            send(number, workers=others, allow_other_workers=True)
+                            send(number)
                 if self.workers:
                     alone = time.monotonic()
                 elif time.monotonic() - alone > LOST_PATIENCE:
@@ -242,27 +249,50 @@ class Cluster:
                 with contextlib.suppress(Exception):
                     self.client.cancel([future for future in running if future not in self._late])
 
-    def _others(self, future: Any) -> list[str]:
-        """Return the workers that do not have a task."""
-        held = self.client.processing()
-        return [place for place in self._known if future.key not in held.get(place, ())]
+    @property
+    def where(self) -> dict[str, Any]:
+        """How Dask is told to leave out workers whose tasks were given to others."""
+        slow = self._slow
+        others = [place for place in self._known if place not in slow]
+        return {"workers": others, "allow_other_workers": True} if slow and others else {}
 
-    def _result(self, future: Any) -> Any:
+    @property
+    def _slow(self) -> set[str]:
+        self._late = {f: place for f, place in self._late.items() if f.status == "pending"}
+        return set(self._late.values())
+
+    def _place(self, future: Any) -> str | None:
+        """Return the worker that has a task, where there is another to give it to."""
+        held = dict[str, Sequence[Any]]()
+        with contextlib.suppress(OSError, TimeoutError):
+            ask = self.client.scheduler.processing
+            held = self.client.sync(ask, workers=None, callback_timeout=ANSWER)
+        has = next((place for place in held if future.key in held[place]), None)
+        return has if {*self._known} - {*self._slow, has} else None
+
+    def _result(self, future: Any, held: bool, patience: float) -> list[Any]:
+        """Return what is there: the result, or its future, or nothing any more."""
         from distributed import KilledWorker
 
         if future.status == "cancelled":
             raise self._lost(None)
+        if future.status == "lost":
+            return []
         try:
-            return future.result()
+            if held and future.status == "finished":
+                return [future]
+            return [future.result(timeout=patience)]
         except KilledWorker as error:
             raise ClusterError(
                 f"workers of {self.label} die of the same task again and again"
                 f" ({reason_of(error)}); see to their logs, or give them more memory"
             ) from error
         except (OSError, TimeoutError) as error:
-            if self.client.status == "running":
+            if self.client.status != "running":
+                raise self._lost(error) from error
+            if future.status == "error":
                 raise
-            raise self._lost(error) from error
+            return []
 
     def _lost(self, error: BaseException | None) -> ClusterError:
         why = f" ({reason_of(error)})" if error is not None else ""
@@ -389,9 +419,10 @@ def _check(cluster: Cluster) -> None:
     others = {place: v for place, v in versions.items() if v != __version__}
     if others:
         place, version = next(iter(others.items()))
-        has = "no sgdfit" if version is None else f"sgdfit {version}"
+        has = "have " if len(others) > 1 else "has "
+        has += "no sgdfit" if version is None else f"sgdfit {version}"
         raise ClusterError(
-            f"{counted(len(others), 'worker')} of {cluster.label} ({place}) has {has}, and this is"
+            f"{counted(len(others), 'worker')} of {cluster.label} ({place}) {has}, and this is"
             f" {__version__}; install the same on all"
         )
 
@@ -413,7 +444,8 @@ class ClusterRows(ChunkedRows):
         """Return futures of partitions, which their tasks need; none for files."""
         if self.partitions is None:
             return []
-        return list(self.cluster.client.compute([self.partitions[k] for k in groups]))
+        parts = [self.partitions[k] for k in groups]
+        return list(self.cluster.client.compute(parts, **self.cluster.where))
 
     def pieces(self, first: int = 0, shares: int | None = None) -> Iterator[tuple[Piece, range]]:
         """Yield the rows from ``first`` on, which begins a panel, in pieces for tasks.
@@ -450,7 +482,8 @@ class ClusterRows(ChunkedRows):
         tails = []
         for k, part in zip(rest, self.futures(rest), strict=True):
             some = min(short, kept[k])
-            tails.append(submit(first_rows, self.source, k, some, part, pure=False))
+            where = self.cluster.where
+            tails.append(submit(first_rows, self.source, k, some, part, pure=False, **where))
             short -= some
         return [piece, len(tails), *tails, *self.futures(piece.groups)]
 

@@ -9,11 +9,11 @@ group is given to `fit`.
 from __future__ import annotations
 
 import inspect
-import operator
 import reprlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
+from operator import getitem
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -282,16 +282,15 @@ def _fit_on_cluster(
     """Yield the fits of groups that workers share out: first all rows, then the work."""
     rows = rows_on_cluster(cluster, table, task.names, missing=missing)
     submit, parts = cluster.client.submit, GROUP_SHARES * max(1, cluster.threads)
-    spread = [
-        submit(
-            _spread, rows.source, run, first - 1, list(by), parts, *rows.futures(run), pure=False
-        )
+    each = (
+        [rows.source, run, first - 1, list(by), parts, *rows.futures(run)]
         for run, first in rows.runs_of_groups(numbered=True)
-    ]
+    )
+    spread = list(cluster.map(_spread, each, held=True))
     options = {name: value for name, value in task.options.items() if name != "formula"}
     given = task.options["formula"], table.names, options, list(by), table.label
     tasks = (
-        [*given, *(submit(operator.getitem, some, k, pure=False) for some in spread)]
+        [*given, *(submit(getitem, some, k, pure=False, **cluster.where) for some in spread)]
         for k in range(parts)
     )
     found = [fits for fits in cluster.map(_fit_share, tasks) if fits is not None]
