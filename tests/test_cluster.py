@@ -211,6 +211,9 @@ def test_groups_are_fitted_by_workers_as_they_are_here(cluster, tmp_path):
     np.testing.assert_array_equal(there.first, here.first)
     np.testing.assert_allclose(there.values, here.values, rtol=1e-8)
     np.testing.assert_allclose(there.stderr, here.stderr, rtol=1e-8)
+    levels = "y = a[site]*x + b"
+    one = sgdfit.fit(levels, tmp_path / "g.parquet", cluster=cluster.client)
+    assert facts(one) == facts(sgdfit.fit(levels, tmp_path / "g.parquet"))
 
 
 @pytest.fixture

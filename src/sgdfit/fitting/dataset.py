@@ -155,6 +155,16 @@ class TrainingData:
             for begin in range(first, self.rows, TASK_ROWS):
                 yield self.whole.part(begin, begin + TASK_ROWS)
 
+    def in_memory(self, budget: int) -> TrainingData:
+        """Return the same rows in memory, if they take up at most half a budget of bytes."""
+        arrays = self.subsample.arrays
+        if self.whole is not None or 2 * self.rows * sum(a.itemsize for a in arrays) > budget:
+            return self
+        parts = zip(*(chunk.arrays for chunk in self.chunks()), strict=True)
+        whole = chunk_of(tuple(map(np.concatenate, parts)), weighted=self.weighted)
+        known = self.threads, self.checkpoint
+        return TrainingData(self.model, self.subsample, whole, *known, mean_weight=self.mean_weight)
+
     def chunks(self) -> Iterator[Chunk]:
         """Yield all rows in order."""
         for chunk in self._chunks(0):

@@ -354,6 +354,9 @@ def _settled(given: dict[str, Any]) -> tuple[Problem, Table]:
         resources = resources._replace(identity=identity_of(model, weighting, said))
     missing = given["missing"]
     problem = prepare(model, table, weighting, missing, resources, options, checked=False)
+    if groups is not None:
+        # The rows of each are needed side by side, those of a cluster too.
+        problem = problem._replace(data=problem.data.in_memory(resources.budget))
     return problem._replace(groups=groups), table
 
 
